@@ -1,0 +1,5 @@
+//! Being built.
+#[derive(Debug)]
+pub struct Problem;
+#[derive(Debug)]
+pub struct Problems;
