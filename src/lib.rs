@@ -7,9 +7,14 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod kafka;
+pub mod object;
+pub mod owner;
 pub mod poll;
 pub mod postgres;
 pub mod registry;
+pub mod retry;
+pub mod task;
 pub mod telemetry;
+pub mod worker;
 
 pub use error::{Error, Kind, Result};

@@ -1,1 +1,13 @@
-//! Being built.
+//! Talking to Kafka: client settings, topics, the producer, the offsets topic. Nothing of the client library leaks out.
+
+mod claim;
+mod client;
+mod murmur2;
+mod offsets;
+mod producer;
+mod topics;
+
+pub use claim::Claim;
+pub use offsets::{OffsetsTopic, Stored, Waiting, key};
+pub use producer::{Append, OffsetRecord, Producer};
+pub use topics::Admin;

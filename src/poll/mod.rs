@@ -1,5 +1,6 @@
 //! What to read next (pure): names, the window, chunks, the watermark, history, and the SQL as text.
 
+mod choice;
 mod chunk;
 mod duty;
 mod history;
@@ -9,6 +10,7 @@ pub mod sql;
 mod watermark;
 mod window;
 
+pub use choice::{Choice, choose, source, topic_name};
 pub use chunk::{CHUNK_BYTES, Chunk, Pace, Tid};
 pub use duty::Duty;
 pub use history::{Entry, History, Verdict, Why};

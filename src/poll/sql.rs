@@ -1,1 +1,277 @@
-//! The SQL as text.
+//! Every statement that is sent to PostgreSQL, as text. Nothing is written; the strongest lock is ACCESS SHARE.
+//!
+//! All go through the simple protocol: one round trip for several statements, no prepared statement that a pooler could
+//! hand to somebody else, and settings that last for the transaction only.
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use super::chunk::Chunk;
+use super::name::TableName;
+use super::window::{Ages, Window, raw};
+
+/// The columns of a [`super::Moment`]. The position in the log is read after the snapshot that the statement uses, so
+/// everything the snapshot sees ended before it. `pg_walfile_name` knows a promotion at once, `pg_control_checkpoint` late.
+const MOMENT: &str = "\
+    pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot, \
+    CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_insert_lsn() END AS lsn, \
+    CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END AS flushed, \
+    pg_catalog.pg_last_wal_replay_lsn() AS replayed, \
+    (SELECT system_identifier FROM pg_catalog.pg_control_system()) AS system, \
+    (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AS database, \
+    CASE WHEN r THEN (SELECT pg_catalog.to_hex(timeline_id) FROM pg_catalog.pg_control_checkpoint()) \
+         ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) END AS timeline, \
+    r AS in_recovery, \
+    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 AS started, \
+    coalesce((extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) * 1000000)::pg_catalog.int8, 0) AS stats_reset";
+
+/// Where `MOMENT`'s `r` comes from.
+const FROM_RECOVERY: &str = "FROM pg_catalog.pg_is_in_recovery() AS r";
+
+/// How long to queue for a lock: others queue behind us meanwhile.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '3s';";
+
+/// What a transaction is pinned to, so that no setting of server, database or role changes a value.
+const PINNED: &str = "\
+    SET LOCAL search_path = ''; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'iso_8601'; \
+    SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex'; SET LOCAL xmloption = 'content'; \
+    SET LOCAL row_security = off; SET LOCAL jit = off; SET LOCAL statement_timeout = 0; \
+    SET LOCAL idle_in_transaction_session_timeout = '60s';";
+
+/// One look at the server, in a transaction of its own.
+pub fn moment() -> String {
+    format!("SELECT {MOMENT} {FROM_RECOVERY}")
+}
+
+/// What the session is: version, fraction digits of `money`, who we are, and the address that the server sees.
+pub fn session() -> &'static str {
+    "SELECT pg_catalog.current_setting('server_version_num') AS version, \
+     pg_catalog.scale(('0'::pg_catalog.money)::pg_catalog.numeric) AS money_scale, \
+     pg_catalog.current_setting('lc_monetary') AS lc_monetary, \
+     CURRENT_USER AS role, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), '') AS address"
+}
+
+/// How far the log is on disk.
+pub fn flushed() -> &'static str {
+    "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+     ELSE pg_catalog.pg_current_wal_flush_lsn() END AS flushed"
+}
+
+/// The tables of the schemas that are not the system's, a row each, and of a partitioned one a row for each leaf. Read
+/// from the catalog alone: `pg_partition_tree` would queue for locks behind an ALTER TABLE.
+pub fn discover() -> &'static str {
+    "WITH RECURSIVE root AS (\
+       SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relam, \
+              pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS granted \
+       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition \
+         AND n.nspname NOT IN ('pg_catalog','information_schema') AND n.nspname !~ '^pg_(toast|temp)'\
+     ), tree AS (\
+       SELECT oid AS root, oid FROM root WHERE relkind = 'p' \
+       UNION ALL \
+       SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid\
+     ) \
+     SELECT r.oid, r.nspname, r.relname, r.relkind, r.relpersistence, r.granted, \
+            l.oid AS leaf, ln.nspname AS leaf_schema, l.relname AS leaf_name, l.relkind AS leaf_kind, \
+            coalesce(a.amname, '') AS leaf_access_method, \
+            pg_catalog.has_schema_privilege(ln.oid, 'USAGE') AND pg_catalog.has_table_privilege(l.oid, 'SELECT') AS leaf_granted, \
+            CASE WHEN r.relkind = 'p' THEN pg_catalog.pg_get_partition_constraintdef(l.oid) END AS leaf_constraint \
+     FROM root r \
+     LEFT JOIN tree t ON t.root = r.oid AND NOT EXISTS (SELECT FROM pg_catalog.pg_class p WHERE p.oid = t.oid AND p.relkind = 'p') \
+     LEFT JOIN pg_catalog.pg_class l ON l.oid = CASE WHEN r.relkind = 'p' THEN t.oid ELSE r.oid END \
+     LEFT JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace \
+     LEFT JOIN pg_catalog.pg_am a ON a.oid = l.relam \
+     ORDER BY r.nspname, r.relname, l.oid"
+}
+
+/// The oldest transaction that has written and still runs, anywhere in the cluster, prepared ones too. An ordinary role
+/// sees pid, database, user and id of all of them.
+pub fn holder() -> &'static str {
+    "SELECT * FROM (\
+       SELECT pid::pg_catalog.text AS who, datname, usename, backend_xid AS xid, pg_catalog.age(backend_xid) AS age \
+       FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL \
+       UNION ALL \
+       SELECT 'prepared ' || pg_catalog.quote_literal(gid), database, owner, transaction, pg_catalog.age(transaction) \
+       FROM pg_catalog.pg_prepared_xacts\
+     ) AS running ORDER BY age DESC LIMIT 1"
+}
+
+/// How often rows of these tables were inserted, updated or deleted: a hint only, as the counters lag (facts: xmin.md §2.4).
+pub fn changes(leaves: &[u32]) -> String {
+    let leaves: Vec<String> = leaves.iter().map(u32::to_string).collect();
+    format!(
+        "SELECT oid, pg_catalog.pg_stat_get_tuples_inserted(oid) + pg_catalog.pg_stat_get_tuples_updated(oid) \
+         + pg_catalog.pg_stat_get_tuples_deleted(oid) AS changes \
+         FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) AS t (oid)",
+        leaves.join(",")
+    )
+}
+
+/// What a chunk reads: a table, or a leaf of a partitioned one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The table that is described and whose key counts: the partitioned one for a leaf.
+    pub root: u32,
+    pub root_name: TableName,
+    pub leaf: u32,
+    pub leaf_name: TableName,
+    /// Read through the root, as only that is granted: the leaf's partition constraint makes it that leaf's TID range scan.
+    pub through_root: Option<String>,
+    /// Whether LOCK TABLE is granted; without it (column grants) the file is looked at again after the COPY.
+    pub lock: bool,
+}
+
+/// The head of a chunk's transaction: the lock comes before the first SELECT, which takes the snapshot. The other way
+/// round: we take a snapshot; another session truncates and fills the table with COPY FREEZE and commits; we get the lock
+/// and see an empty or half-new table.
+pub fn head(source: &Source, window: Window) -> String {
+    let lock = match (source.lock, &source.through_root) {
+        (false, _) => String::new(),
+        (true, None) => format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE;", source.leaf_name.quoted()),
+        (true, Some(_)) => format!("LOCK TABLE {} IN ACCESS SHARE MODE;", source.root_name.quoted()),
+    };
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCK_TIMEOUT} {PINNED} {lock} \
+         SELECT {MOMENT}, {from} AS age_from, pg_catalog.age('{to}'::pg_catalog.xid) AS age_to, {place} {FROM_RECOVERY}; \
+         {describe}",
+        // A load has no lower bound, and 0 is no id to take the age of.
+        from = if window.is_load() {
+            "0".to_owned()
+        } else {
+            format!("pg_catalog.age('{}'::pg_catalog.xid)", raw(window.from))
+        },
+        to = raw(window.to),
+        place = place(source),
+        describe = describe(source.root),
+    )
+}
+
+/// Where the rows lie now: file, size in blocks, and the OID behind the name (a rename swaps tables).
+fn place(source: &Source) -> String {
+    format!(
+        "coalesce(pg_catalog.pg_relation_filenode({leaf}), 0) AS filenode, \
+         coalesce(pg_catalog.pg_relation_size({leaf}), 0) / pg_catalog.current_setting('block_size')::pg_catalog.int8 AS blocks, \
+         coalesce((SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE n.nspname = {schema} AND c.relname = {name}), 0) AS oid",
+        leaf = source.leaf,
+        schema = escape_literal(&source.leaf_name.schema),
+        name = escape_literal(&source.leaf_name.name),
+    )
+}
+
+/// Looks at the place again, after a COPY without a lock of ours: COPY's own lasts to COMMIT.
+pub fn place_again(source: &Source) -> String {
+    format!("SELECT {}", place(source))
+}
+
+/// The rows of a chunk. `columns` is the encoder's select list.
+pub fn copy(source: &Source, columns: &str, chunk: Chunk, window: Window, ages: Ages) -> String {
+    let (from, leaf) = match &source.through_root {
+        None => (format!("ONLY {}", source.leaf_name.quoted()), String::new()),
+        Some(constraint) => {
+            (source.root_name.quoted(), format!("tableoid = {}::pg_catalog.oid AND ({constraint}) AND ", source.leaf))
+        }
+    };
+    format!(
+        "COPY (SELECT {columns} FROM {from} WHERE {leaf}{} AND {}) TO STDOUT (FORMAT binary)",
+        chunk.filter(),
+        window.filter(ages)
+    )
+}
+
+/// A table's columns, types and key as one JSON text. Domains are followed to what they stand for, arrays to their element.
+/// A NOT NULL that is not validated (PostgreSQL 18) does not count; nor does that of a domain, which a column may break.
+pub fn describe(table: u32) -> String {
+    format!(
+        "WITH RECURSIVE chain AS (\
+           SELECT a.attnum, 0 AS depth, 0 AS level, a.atttypid AS oid, a.atttypmod AS typmod \
+           FROM pg_catalog.pg_attribute a WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped \
+           UNION ALL \
+           SELECT c.attnum, c.depth + 1, c.level + CASE WHEN t.typtype = 'd' THEN 0 ELSE 1 END, \
+                  CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END, \
+                  CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE c.typmod END \
+           FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.oid \
+           WHERE t.typtype = 'd' OR (t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typelem <> 0)\
+         ), resolved AS (\
+           SELECT c.attnum, c.level, c.depth, c.typmod, t.oid, n.nspname, t.typname, t.typtype, \
+                  t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typelem <> 0 AS is_array, \
+                  CASE WHEN t.typtype = 'e' THEN (SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder) \
+                       FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END AS labels \
+           FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.oid JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+           WHERE t.typtype <> 'd'\
+         ) \
+         SELECT pg_catalog.json_build_object(\
+           'columns', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(\
+             'attnum', a.attnum, 'name', a.attname, \
+             'not_null', a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k \
+                WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey)), \
+             'declared', pg_catalog.format_type(a.atttypid, a.atttypmod), \
+             'types', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('oid', r.oid::pg_catalog.int8, 'schema', r.nspname, \
+                'name', r.typname, 'kind', r.typtype, 'array', r.is_array, 'labels', r.labels, 'typmod', r.typmod) ORDER BY r.depth) \
+                FROM resolved r WHERE r.attnum = a.attnum)) ORDER BY a.attnum), '[]') \
+             FROM pg_catalog.pg_attribute a WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped), \
+           'key', (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] FROM pg_catalog.pg_index i \
+             WHERE i.indrelid = {table} AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
+               AND (i.indisprimary OR (i.indimmediate AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+                 WHERE a.attrelid = {table} AND NOT a.attnotnull AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1])))) \
+             ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid LIMIT 1)) AS description"
+    )
+}
+
+/// What a role needs to read a table, for people.
+pub fn grant(table: &TableName, role: &str) -> String {
+    let (schema, role) = (escape_identifier(&table.schema), escape_identifier(role));
+    format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON {} TO {role}; \
+         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role};",
+        table.quoted()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::{Pace, Tid};
+    use super::*;
+
+    fn source() -> Source {
+        let name = TableName::new("public", "or\"ders");
+        Source { root: 7, root_name: name.clone(), leaf: 7, leaf_name: name, through_root: None, lock: true }
+    }
+
+    #[test]
+    fn the_lock_comes_before_the_first_select() {
+        let head = head(&source(), Window { from: 700, to: 813 });
+        assert!(head.starts_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '3s';"));
+        let lock = head.find("LOCK TABLE ONLY \"public\".\"or\"\"ders\" IN ACCESS SHARE MODE").unwrap();
+        assert!(lock < head.find("SELECT").unwrap());
+    }
+
+    #[test]
+    fn a_copy_reads_one_chunk_of_one_window() {
+        let chunk = Pace::Blocks(16).chunk(Tid { block: 16, offset: 0 });
+        let sql = copy(&source(), "\"id\"", chunk, Window { from: 700, to: 813 }, Ages { from: 120, to: 7 });
+        assert_eq!(
+            sql,
+            "COPY (SELECT \"id\" FROM ONLY \"public\".\"or\"\"ders\" WHERE ctid >= '(16,0)'::pg_catalog.tid AND \
+             ctid < '(32,0)'::pg_catalog.tid AND pg_catalog.age(xmin) <= 120 AND pg_catalog.age(xmin) > 7) TO STDOUT (FORMAT binary)"
+        );
+    }
+
+    #[test]
+    fn a_leaf_that_is_not_granted_is_read_through_its_root() {
+        let leaf = Source {
+            leaf: 9,
+            leaf_name: TableName::new("public", "orders_1"),
+            through_root: Some("(id IS NOT NULL) AND (id < 10)".into()),
+            ..source()
+        };
+        let chunk = Pace::Blocks(1).chunk(Tid::default());
+        let sql = copy(&leaf, "\"id\"", chunk, Window { from: 0, to: 813 }, Ages { from: 0, to: 7 });
+        assert!(sql.contains("FROM \"public\".\"or\"\"ders\" WHERE tableoid = 9::pg_catalog.oid AND ((id IS NOT NULL) AND (id < 10)) AND ctid"));
+        assert!(head(&leaf, Window { from: 0, to: 813 }).contains("LOCK TABLE \"public\".\"or\"\"ders\" IN ACCESS SHARE MODE"));
+    }
+
+    #[test]
+    fn the_load_takes_no_age_of_zero() {
+        assert!(!head(&source(), Window { from: 0, to: 813 }).contains("age('0'"));
+    }
+}

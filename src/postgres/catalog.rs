@@ -1,4 +1,9 @@
-//! What the server says of a table: its columns, their types, its key.
+//! What the server says of tables: which there are, their columns, types and key.
+
+use serde::Deserialize;
+
+use crate::poll::TableName;
+use crate::{Error, Kind, Result};
 
 /// A table's columns and key as one statement saw them. Two that are equal encode alike: a difference re-plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +19,7 @@ pub struct Description {
 pub struct Column {
     pub attnum: i16,
     pub name: String,
-    /// `NOT NULL`, on the column or on the domain.
+    /// `NOT NULL`, validated.
     pub not_null: bool,
     /// As `format_type` prints it, for people and the `strandline.type` attribute: `numeric(12,2)`, `public.mood[]`.
     pub declared: String,
@@ -44,4 +49,116 @@ pub enum Class {
     Array(Box<Type>),
     /// Composite, range, multirange, pseudo.
     Other,
+}
+
+/// A table or something like one, as found in the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundTable {
+    pub oid: u32,
+    pub name: TableName,
+    /// `pg_class.relkind`: r, p, v, m, f.
+    pub kind: char,
+    /// Whether we may select from it.
+    pub granted: bool,
+    /// The tables that hold its rows: itself, or the leaves of a partitioned one.
+    pub leaves: Vec<FoundLeaf>,
+}
+
+/// A table that holds rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLeaf {
+    pub oid: u32,
+    pub name: TableName,
+    pub kind: char,
+    /// `heap`, or another access method, whose rows have no `ctid` and `xmin` of the same meaning.
+    pub access_method: String,
+    pub granted: bool,
+    /// The partition's constraint, as SQL.
+    pub constraint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    columns: Vec<RawColumn>,
+    key: Option<Vec<i16>>,
+}
+
+#[derive(Deserialize)]
+struct RawColumn {
+    attnum: i16,
+    name: String,
+    not_null: bool,
+    declared: String,
+    types: Option<Vec<RawType>>,
+}
+
+#[derive(Deserialize)]
+struct RawType {
+    oid: u32,
+    schema: String,
+    name: String,
+    kind: String,
+    array: bool,
+    labels: Option<Vec<String>>,
+    typmod: i32,
+}
+
+impl Description {
+    /// Reads the JSON that [`crate::poll::sql::describe`] asks for.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let unreadable = |what: String| Error::new(Kind::Changed, format!("the catalog's description of the table is {what}"));
+        let raw: Raw = serde_json::from_str(json).map_err(|error| unreadable("unreadable".into()).because(error))?;
+        let columns = raw.columns.into_iter().map(RawColumn::column).collect::<Option<Vec<_>>>();
+        let columns = columns.ok_or_else(|| unreadable("without a type for some column".into()))?;
+        let position = |attnum: &i16| columns.iter().position(|column| column.attnum == *attnum);
+        let key = raw.key.unwrap_or_default().iter().map(position).collect::<Option<Vec<_>>>();
+        let key = key.ok_or_else(|| unreadable("of a key over a column that it does not name".into()))?;
+        Ok(Description { columns, key })
+    }
+}
+
+impl RawColumn {
+    fn column(self) -> Option<Column> {
+        let mut types = self.types?.into_iter();
+        let first = types.next()?;
+        let typmod = if first.array { types.as_slice().first().map_or(first.typmod, |element| element.typmod) } else { first.typmod };
+        let type_ = first.resolve(&mut types)?;
+        Some(Column { attnum: self.attnum, name: self.name, not_null: self.not_null, declared: self.declared, type_, typmod })
+    }
+}
+
+impl RawType {
+    fn resolve(self, rest: &mut std::vec::IntoIter<RawType>) -> Option<Type> {
+        let class = match (self.array, self.kind.as_str(), self.labels) {
+            (true, ..) => Class::Array(Box::new(rest.next()?.resolve(rest)?)),
+            (_, "e", labels) => Class::Enum(labels.unwrap_or_default()),
+            (_, "b", _) => Class::Base,
+            _ => Class::Other,
+        };
+        Some(Type { oid: self.oid, schema: self.schema, name: self.name, class })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_of_a_domain_resolves_to_its_element_and_modifier() {
+        let json = r#"{"columns":[{"attnum":2,"name":"a","not_null":false,"declared":"price[]","types":[
+            {"oid":90,"schema":"public","name":"_price","kind":"b","array":true,"labels":null,"typmod":-1},
+            {"oid":1700,"schema":"pg_catalog","name":"numeric","kind":"b","array":false,"labels":null,"typmod":786438}]}],"key":[2]}"#;
+        let description = Description::from_json(json).unwrap();
+        let column = &description.columns[0];
+        assert_eq!(column.typmod, 786438);
+        assert!(matches!(&column.type_.class, Class::Array(element) if element.oid == 1700));
+        assert_eq!(description.key, [0]);
+    }
+
+    #[test]
+    fn a_description_that_cannot_be_is_refused() {
+        for json in ["", "{}", r#"{"columns":[],"key":[1]}"#, r#"{"columns":[{"attnum":1,"name":"a","not_null":true,"declared":"x","types":null}],"key":null}"#] {
+            assert!(Description::from_json(json).is_err(), "{json}");
+        }
+    }
 }

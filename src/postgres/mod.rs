@@ -1,5 +1,14 @@
-//! Talking to PostgreSQL: connection, session, catalog, history, COPY.
+//! Talking to PostgreSQL: connection, session, catalog, chunks.
 
 mod catalog;
+mod chunk;
+mod connect;
+mod error;
+mod session;
+mod tls;
 
-pub use catalog::{Class, Column, Description, Type};
+pub use catalog::{Class, Column, Description, FoundLeaf, FoundTable, Type};
+pub use chunk::{Head, Rows};
+pub use connect::Connection;
+pub use error::classify;
+pub use session::{Holder, Place, Session};

@@ -1,1 +1,6 @@
-//! Being built.
+//! The Schema Registry, by Confluent's API.
+
+mod client;
+pub mod subject;
+
+pub use client::Registry;

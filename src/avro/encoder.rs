@@ -1,0 +1,278 @@
+//! A table's rows: schemas and transcoders chosen once, then one walk over each binary tuple.
+
+use super::mapping::{Mapped, Settings, map};
+use super::name::{RecordNames, fields};
+use super::schema::{Field, record};
+use super::transcode::{Bad, Transcoder, take};
+use crate::postgres::Description;
+use crate::{Error, Kind, Result};
+
+/// Encodes the rows of one table as one statement described it.
+#[derive(Debug)]
+pub struct Encoder {
+    table: String,
+    columns: Vec<Step>,
+    /// Positions in `columns`.
+    key: Vec<usize>,
+    select_list: String,
+    key_schema: Option<String>,
+    value_schema: String,
+    key_header: [u8; 5],
+    value_header: [u8; 5],
+    warnings: Vec<String>,
+    /// Where each field of the row at hand lies; kept to allocate nothing per row.
+    places: Vec<(usize, usize)>,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: String,
+    nullable: bool,
+    transcoder: Transcoder,
+}
+
+impl Encoder {
+    /// Chooses transcoders and writes the schemas.
+    pub fn new(names: &RecordNames, description: &Description, settings: &Settings) -> Result<Encoder> {
+        let (field_names, warnings) = fields(&description.columns);
+        let mapped: Vec<Mapped> = description.columns.iter().map(|column| map(column, settings)).collect();
+        let field = |at: usize, nullable: bool| {
+            let (name, column, mapped) = (field_names.get(at)?, description.columns.get(at)?, mapped.get(at)?);
+            Some(Field { name, column, mapped, nullable: nullable && !column.not_null })
+        };
+        let values: Vec<Field<'_>> = (0..mapped.len()).filter_map(|at| field(at, true)).collect();
+        let keys: Vec<Field<'_>> = description.key.iter().filter_map(|at| field(*at, false)).collect();
+        let key_schema = match keys.is_empty() {
+            true => None,
+            false => Some(record(&names.namespace, "Key", &keys)?),
+        };
+        let select: Vec<&str> = mapped.iter().map(|mapped| mapped.select.as_str()).collect();
+        Ok(Encoder {
+            table: names.table.clone(),
+            select_list: select.join(", "),
+            key_schema,
+            value_schema: record(&names.namespace, "Value", &values)?,
+            key: description.key.clone(),
+            columns: description
+                .columns
+                .iter()
+                .zip(&mapped)
+                .map(|(column, mapped)| Step {
+                    name: column.name.clone(),
+                    nullable: !column.not_null,
+                    transcoder: mapped.transcoder.clone(),
+                })
+                .collect(),
+            key_header: [0; 5],
+            value_header: [0; 5],
+            warnings,
+            places: Vec::new(),
+        })
+    }
+
+    /// What COPY selects, an expression for each column.
+    pub fn select_list(&self) -> &str {
+        &self.select_list
+    }
+
+    /// The key's schema; `None`: the table has no key.
+    pub fn key_schema(&self) -> Option<&str> {
+        self.key_schema.as_deref()
+    }
+
+    pub fn value_schema(&self) -> &str {
+        &self.value_schema
+    }
+
+    /// What a person should know of the names; to be told once.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The registry's ids, which stand before each key and value after a zero byte (Confluent's wire format).
+    pub fn set_ids(&mut self, key: Option<u32>, value: u32) {
+        let header = |id: u32| {
+            let [a, b, c, d] = id.to_be_bytes();
+            [0, a, b, c, d]
+        };
+        self.key_header = header(key.unwrap_or_default());
+        self.value_header = header(value);
+    }
+
+    /// Encodes a binary COPY tuple: both buffers are cleared and filled; `key` stays empty where the table has none.
+    pub fn encode(&mut self, tuple: &[u8], key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<()> {
+        key.clear();
+        value.clear();
+        value.extend_from_slice(&self.value_header);
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
+        let encoded = self.encode_value(tuple, &mut places, value);
+        let encoded = encoded.and_then(|()| if self.key.is_empty() { Ok(()) } else { self.encode_key(tuple, &places, key) });
+        self.places = places;
+        encoded.map_err(|(column, bad)| self.explain(column, bad))
+    }
+
+    #[inline]
+    fn encode_value(&self, tuple: &[u8], places: &mut Vec<(usize, usize)>, value: &mut Vec<u8>) -> Result<(), (usize, Bad)> {
+        let mut rest = tuple;
+        let count = u16::from_be_bytes(take(&mut rest).map_err(|bad| (usize::MAX, bad))?);
+        if usize::from(count) != self.columns.len() {
+            return Err((usize::MAX, Bad::Length));
+        }
+        for (at, step) in self.columns.iter().enumerate() {
+            let length = i32::from_be_bytes(take(&mut rest).map_err(|bad| (at, bad))?);
+            let begin = tuple.len() - rest.len();
+            let Ok(length) = usize::try_from(length) else {
+                if !step.nullable {
+                    return Err((at, Bad::Null));
+                }
+                value.push(0);
+                places.push((begin, usize::MAX));
+                continue;
+            };
+            let (field, tail) = rest.split_at_checked(length).ok_or((at, Bad::Length))?;
+            rest = tail;
+            if step.nullable {
+                value.push(2);
+            }
+            step.transcoder.put(field, value).map_err(|bad| (at, bad))?;
+            places.push((begin, length));
+        }
+        if rest.is_empty() { Ok(()) } else { Err((usize::MAX, Bad::Length)) }
+    }
+
+    #[inline]
+    fn encode_key(&self, tuple: &[u8], places: &[(usize, usize)], key: &mut Vec<u8>) -> Result<(), (usize, Bad)> {
+        key.extend_from_slice(&self.key_header);
+        for at in &self.key {
+            let place = places.get(*at).and_then(|(begin, length)| tuple.get(*begin..begin.checked_add(*length)?));
+            let field = place.ok_or((*at, Bad::Null))?;
+            let step = self.columns.get(*at).ok_or((*at, Bad::Length))?;
+            step.transcoder.put(field, key).map_err(|bad| (*at, bad))?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn explain(&self, column: usize, bad: Bad) -> Error {
+        let Some(step) = self.columns.get(column) else {
+            return Error::new(Kind::Row, "a row is malformed: it has not the fields that were asked for").object(&self.table);
+        };
+        let quoted = postgres_protocol::escape::escape_identifier(&step.name);
+        let find = |condition: &str| format!("find the rows with: SELECT * FROM {} WHERE {quoted} {condition}", self.table);
+        let malformed = || "is something between us and PostgreSQL that rewrites answers?".to_owned();
+        let (what, hint) = match bad {
+            Bad::Length | Bad::Content => ("a value is not what its type can hold", malformed()),
+            Bad::Utf8 => ("a text is not UTF-8", malformed()),
+            Bad::NotFinite => (
+                "a value is NaN or infinite, which a decimal cannot hold",
+                find("IN ('NaN', 'Infinity', '-Infinity')"),
+            ),
+            Bad::Scale => ("a value has more digits after the point than its column is declared with", malformed()),
+            Bad::TooLate => ("a date or timestamp is later than 64 bits of microseconds since 1970 hold", find("> '294247-01-10'")),
+            Bad::Dimensions => (
+                "an array has several dimensions, which this version does not read",
+                format!("find the rows with: SELECT * FROM {} WHERE array_ndims({quoted}) > 1", self.table),
+            ),
+            Bad::Null => ("a value is NULL in a column that is NOT NULL", find("IS NULL")),
+        };
+        Error::new(Kind::Row, format!("column {quoted}: {what}")).object(&self.table).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apache_avro::types::Value;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::poll::TableName;
+    use crate::postgres::{Class, Column, Type};
+
+    fn column(attnum: i16, name: &str, type_: &str, typmod: i32, not_null: bool) -> Column {
+        let type_ = Type { oid: 0, schema: "pg_catalog".into(), name: type_.into(), class: Class::Base };
+        Column { attnum, name: name.into(), not_null, declared: type_.name.clone(), type_, typmod }
+    }
+
+    fn encoder() -> Encoder {
+        let columns = vec![
+            column(1, "id", "int8", -1, true),
+            column(2, "name", "text", -1, false),
+            column(3, "total", "numeric", ((12 << 16) | 2) + 4, false),
+            column(4, "at", "timestamptz", -1, true),
+        ];
+        let names = RecordNames::new("shop", &TableName::new("public", "orders"));
+        let mut encoder = Encoder::new(&names, &Description { columns, key: vec![0] }, &Settings { money_scale: 2 }).unwrap();
+        encoder.set_ids(Some(1), 258);
+        encoder
+    }
+
+    fn tuple(fields: &[Option<&[u8]>]) -> Vec<u8> {
+        let mut tuple = (fields.len() as u16).to_be_bytes().to_vec();
+        for field in fields {
+            match field {
+                None => tuple.extend((-1_i32).to_be_bytes()),
+                Some(bytes) => {
+                    tuple.extend((bytes.len() as i32).to_be_bytes());
+                    tuple.extend_from_slice(bytes);
+                }
+            }
+        }
+        tuple
+    }
+
+    #[test]
+    fn a_row_decodes_with_the_library_to_what_it_was() {
+        let mut encoder = encoder();
+        let total = [0_u16, 2, 0, 0, 0, 0, 0, 2, 0, 12, 13, 72].map(|byte| byte as u8);
+        let row = tuple(&[Some(&7_i64.to_be_bytes()), None, Some(&total), Some(&0_i64.to_be_bytes())]);
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        encoder.encode(&row, &mut key, &mut value).unwrap();
+        assert_eq!(key, [0, 0, 0, 0, 1, 14]);
+        assert_eq!(value[..5], [0, 0, 0, 1, 2]);
+        let schema = apache_avro::Schema::parse_str(encoder.value_schema()).unwrap();
+        let decoded = apache_avro::from_avro_datum(&schema, &mut &value[5..], None).unwrap();
+        let Value::Record(fields) = decoded else { panic!("not a record") };
+        assert_eq!(fields[0].1, Value::Long(7));
+        assert_eq!(fields[1].1, Value::Union(0, Box::new(Value::Null)));
+        assert!(matches!(&fields[2].1, Value::Union(1, total) if matches!(&**total, Value::Decimal(_))), "{:?}", fields[2]);
+        assert_eq!(fields[3].1, Value::TimestampMicros(946_684_800_000_000));
+    }
+
+    #[test]
+    fn the_schema_is_as_java_prints_it() {
+        let schema = encoder().value_schema().to_owned();
+        assert!(schema.starts_with(r#"{"type":"record","name":"Value","namespace":"shop.public.orders","fields":[{"name":"id","type":{"type":"long","strandline.type":"int8"}},{"name":"name","type":["null",{"type":"string","strandline.type":"text"}],"default":null}"#), "{schema}");
+        assert!(schema.ends_with(r#"],"connect.name":"shop.public.orders.Value"}"#), "{schema}");
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_encoded_names_its_column_and_how_to_find_it() {
+        let mut encoder = encoder();
+        let nan = [0, 0, 0, 0, 0xc0, 0, 0, 0];
+        let row = tuple(&[Some(&7_i64.to_be_bytes()), None, Some(&nan), Some(&0_i64.to_be_bytes())]);
+        let error = encoder.encode(&row, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Row);
+        assert!(error.report().contains("public.orders: column \"total\""), "{error:?}");
+        assert!(error.report().contains("WHERE \"total\" IN ('NaN'"), "{error:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = encoder().encode(&bytes, &mut Vec::new(), &mut Vec::new());
+        }
+
+        #[test]
+        fn no_fields_make_it_panic(a in proptest::collection::vec(any::<u8>(), 0..20), b in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let row = tuple(&[Some(&a), Some(&b), Some(&b), Some(&a)]);
+            let _ = encoder().encode(&row, &mut Vec::new(), &mut Vec::new());
+            for type_ in ["bool", "interval", "timetz", "jsonb", "uuid", "numeric", "money", "char", "date"] {
+                let names = RecordNames::new("p", &TableName::new("s", "t"));
+                let description = Description { columns: vec![column(1, "c", type_, -1, true)], key: vec![0] };
+                let mut encoder = Encoder::new(&names, &description, &Settings { money_scale: 2 }).unwrap();
+                let _ = encoder.encode(&tuple(&[Some(&b)]), &mut Vec::new(), &mut Vec::new());
+            }
+        }
+    }
+}

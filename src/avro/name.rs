@@ -1,0 +1,104 @@
+//! Names that Avro takes, made from names that PostgreSQL takes.
+
+use std::collections::HashSet;
+
+use crate::poll::TableName;
+use crate::postgres::Column;
+
+/// The names of a table's records: `<prefix>.<schema>.<table>.Value` and `.Key`, each part scrubbed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordNames {
+    /// The namespace of both.
+    pub(super) namespace: String,
+    /// The table, for errors.
+    pub(super) table: String,
+}
+
+impl RecordNames {
+    pub fn new(prefix: &str, table: &TableName) -> Self {
+        // A prefix may have parts of its own; schema and table are one each, whatever they hold.
+        let parts = prefix.split('.').chain([table.schema.as_str(), table.name.as_str()]).filter(|part| !part.is_empty());
+        let namespace: Vec<String> = parts.map(scrub).collect();
+        RecordNames { namespace: namespace.join("."), table: table.to_string() }
+    }
+}
+
+/// As Confluent's AvroData does with `scrub.invalid.names`: form-encoding, then `_` for what Avro still refuses; a leading
+/// digit gets an `x` before it.
+pub(super) fn scrub(name: &str) -> String {
+    let mut scrubbed = String::with_capacity(name.len());
+    for one in name.chars() {
+        match one {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => scrubbed.push(one),
+            ' ' | '-' | '.' | '*' => scrubbed.push('_'),
+            other => {
+                let mut bytes = [0; 4];
+                for byte in other.encode_utf8(&mut bytes).bytes() {
+                    scrubbed.push_str(&format!("_{byte:02X}"));
+                }
+            }
+        }
+    }
+    if scrubbed.starts_with(|first: char| first.is_ascii_digit()) {
+        scrubbed.insert(0, 'x');
+    }
+    scrubbed
+}
+
+/// The columns' field names, and a warning for each that had to be told apart by its number.
+pub(super) fn fields(columns: &[Column]) -> (Vec<String>, Vec<String>) {
+    let mut taken = HashSet::new();
+    let mut warnings = Vec::new();
+    let names = columns.iter().map(|column| {
+        let mut name = scrub(&column.name);
+        if taken.contains(&name) {
+            let collided = name.clone();
+            while taken.contains(&name) {
+                name = format!("{name}_{}", column.attnum);
+            }
+            warnings.push(format!("column \"{}\" is field {name}, as {collided} is the field of another column", column.name));
+        }
+        taken.insert(name.clone());
+        name
+    });
+    (names.collect(), warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::{Class, Type};
+
+    #[test]
+    fn names_are_scrubbed_as_confluent_does() {
+        for (name, scrubbed) in [
+            ("plain_1", "plain_1"),
+            ("a b", "a_b"),
+            ("a-b.c*d", "a_b_c_d"),
+            ("ä", "_C3_A4"),
+            ("1st", "x1st"),
+            ("%", "_25"),
+            ("a+b", "a_2Bb"),
+        ] {
+            assert_eq!(scrub(name), scrubbed, "{name}");
+        }
+        let names = RecordNames::new("shop.eu", &TableName::new("public", "order.lines"));
+        assert_eq!(names.namespace, "shop.eu.public.order_lines");
+    }
+
+    #[test]
+    fn columns_that_collide_are_told_apart_with_a_warning() {
+        let type_ = Type { oid: 23, schema: "pg_catalog".into(), name: "int4".into(), class: Class::Base };
+        let column = |attnum, name: &str| Column {
+            attnum,
+            name: name.into(),
+            not_null: false,
+            declared: "integer".into(),
+            type_: type_.clone(),
+            typmod: -1,
+        };
+        let (names, warnings) = fields(&[column(1, "a b"), column(2, "a-b"), column(4, "c")]);
+        assert_eq!(names, ["a_b", "a_b_2", "c"]);
+        assert_eq!(warnings.len(), 1);
+    }
+}

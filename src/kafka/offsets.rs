@@ -1,0 +1,208 @@
+//! The offsets topic, in Kafka Connect's own format: key `["connector",{"table":"public.orders"}]`, value a flat JSON
+//! object, a tombstone resets (facts: connect.md §4.1).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde_json::{Map, Value};
+
+use super::claim::Claim;
+use super::client::{Context, settings, unbuildable, unreachable};
+use super::murmur2;
+use super::topics::{Admin, Wanted};
+use crate::config::{Kafka, OffsetStorage};
+use crate::{Error, Kind, Result};
+
+/// The topic and how many partitions it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetsTopic {
+    pub name: String,
+    pub partitions: i32,
+}
+
+/// What a partition holds of one connector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The last value of each key; what was reset is not there.
+    pub offsets: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub claim: Option<Claim>,
+}
+
+/// A transaction of somebody else stands before the end that we must read to.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Up to here it can be read.
+    pub offset: i64,
+    /// Up to here it must be.
+    pub end: i64,
+}
+
+/// How long one question to the brokers may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is said that we wait.
+const TELL: Duration = Duration::from_secs(10);
+
+/// An object's key, byte for byte as Connect's JSON converter writes it.
+pub fn key(connector: &str, table: &str) -> Vec<u8> {
+    let mut field = Map::new();
+    field.insert("table".into(), table.into());
+    encode_key(connector, field)
+}
+
+pub(super) fn encode_key(connector: &str, partition: Map<String, Value>) -> Vec<u8> {
+    Value::Array(vec![connector.into(), Value::Object(partition)]).to_string().into_bytes()
+}
+
+/// Whether a key is of this connector.
+fn is_ours(key: &[u8], connector: &str) -> bool {
+    match serde_json::from_slice(key) {
+        Ok(Value::Array(parts)) => matches!(&parts[..], [Value::String(name), Value::Object(_)] if name == connector),
+        _ => false,
+    }
+}
+
+impl OffsetsTopic {
+    /// Finds the topic, or makes it, compacted. One that is not compacted would forget: refused.
+    pub async fn ensure(admin: &Admin, storage: &OffsetStorage) -> Result<OffsetsTopic> {
+        let name = &storage.topic;
+        if let Some(partitions) = admin.partitions(name)? {
+            let policy = admin.setting(name, "cleanup.policy").await?;
+            if let Some(policy) = policy.filter(|policy| policy != "compact") {
+                return Err(Error::new(Kind::Config, format!("the offsets topic {name} has cleanup.policy `{policy}`: progress would be deleted"))
+                    .hint(format!(
+                        "kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact, \
+                         or set offset.storage.topic to another"
+                    )));
+            }
+            return Ok(OffsetsTopic { name: name.clone(), partitions });
+        }
+        let wanted = Wanted {
+            name,
+            partitions: storage.partitions,
+            replication_factor: storage.replication_factor,
+            settings: vec![("cleanup.policy", "compact")],
+        };
+        let partitions = admin.create(&wanted).await?;
+        tracing::info!(topic = %name, partitions, "offsets topic created");
+        Ok(OffsetsTopic { name: name.clone(), partitions })
+    }
+
+    /// The partition in which a key's progress is stored.
+    pub fn partition(&self, key: &[u8]) -> i32 {
+        murmur2::partition(key, self.partitions)
+    }
+
+    /// Reads a partition to the end that it has now, open transactions of others included: they are waited for, and
+    /// `waiting` is called now and then. To be called after the predecessor was fenced. Blocks.
+    pub fn read(
+        &self,
+        kafka: &Kafka,
+        connector: &str,
+        partition: i32,
+        patience: Duration,
+        waiting: &mut dyn FnMut(&Waiting),
+    ) -> Result<Stored> {
+        let end = self.end(kafka, connector, partition, "read_uncommitted")?;
+        let started = Instant::now();
+        let mut told = None::<Instant>;
+        loop {
+            let readable = self.end(kafka, connector, partition, "read_committed")?;
+            if readable >= end {
+                break;
+            }
+            if started.elapsed() >= patience {
+                return Err(Error::new(
+                    Kind::Kafka,
+                    format!("a transaction of somebody else has been open in {}, partition {partition}, for {:.0?}", self.name, started.elapsed()),
+                )
+                .hint("find it with kafka-transactions.sh find-hanging, or give the connector an offset.storage.topic of its own"));
+            }
+            if told.is_none_or(|at| at.elapsed() >= TELL) && started.elapsed() > Duration::from_secs(1) {
+                waiting(&Waiting { offset: readable, end });
+                told = Some(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.read_to_end(kafka, connector, partition)
+    }
+
+    /// Every fetch from here on sees at least the end that was taken, so an end-of-partition event means that all of it
+    /// was read. Positions do not tell: the marks that end a transaction are not records.
+    fn read_to_end(&self, kafka: &Kafka, connector: &str, partition: i32) -> Result<Stored> {
+        let consumer = self.consumer(kafka, connector, "read_committed")?;
+        let mut assignment = TopicPartitionList::new();
+        let added = assignment.add_partition_offset(&self.name, partition, Offset::Beginning);
+        added.and_then(|()| consumer.assign(&assignment)).map_err(|error| unreachable("the offsets cannot be read", error))?;
+        let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        let mut heard = Instant::now();
+        loop {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(record)) => {
+                    heard = Instant::now();
+                    if let Some(key) = record.key().filter(|key| is_ours(key, connector)) {
+                        last.insert(key.to_vec(), record.payload().map(<[u8]>::to_vec));
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => {}
+                Some(Err(error)) => return Err(unreachable(format!("{} cannot be read", self.name), error)),
+                None => {}
+            }
+            if heard.elapsed() >= 3 * TIMEOUT {
+                return Err(Error::new(Kind::Kafka, format!("{}, partition {partition}, cannot be read to its end", self.name)));
+            }
+        }
+        let claim = last.remove(&Claim::key(connector, partition)).flatten();
+        Ok(Stored {
+            claim: claim.and_then(|json| Claim::from_json(&json)),
+            offsets: last.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
+        })
+    }
+
+    fn consumer(&self, kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsumer<Context>> {
+        let mut config = settings(kafka, connector);
+        // Assigned by hand: the group is a name that nothing joins.
+        config.set("group.id", format!("strandline-{connector}"));
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
+        config.set("isolation.level", isolation).set("fetch.wait.max.ms", "10").set("queued.max.messages.kbytes", "8192");
+        config.create_with_context(Context::default()).map_err(unbuildable)
+    }
+
+    /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
+    fn end(&self, kafka: &Kafka, connector: &str, partition: i32, isolation: &str) -> Result<i64> {
+        let consumer = self.consumer(kafka, connector, isolation)?;
+        let watermarks = consumer.fetch_watermarks(&self.name, partition, TIMEOUT);
+        let (_, end) = watermarks.map_err(|error| unreachable(format!("{} does not answer", self.name), error))?;
+        Ok(end)
+    }
+}
+
+fn is_passing(code: rdkafka::error::RDKafkaErrorCode) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    matches!(code, Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::NotLeaderForPartition | Code::LeaderNotAvailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_written_as_connect_writes_them() {
+        assert_eq!(key("shop", "public.orders"), br#"["shop",{"table":"public.orders"}]"#);
+        assert_eq!(key("a\"b", "public.größe"), r#"["a\"b",{"table":"public.größe"}]"#.as_bytes());
+        assert_eq!(Claim::key("shop", 3), br#"["shop",{"partition":"3"}]"#);
+    }
+
+    #[test]
+    fn only_keys_of_the_connector_are_ours() {
+        assert!(is_ours(&key("shop", "public.orders"), "shop"));
+        for other in [&b"[\"shop2\",{\"table\":\"a.b\"}]"[..], b"[\"shop\"]", b"\"shop\"", b"", b"[\"shop\",{},1]", b"\xff"] {
+            assert!(!is_ours(other, "shop"), "{other:?}");
+        }
+    }
+}

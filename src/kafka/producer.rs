@@ -1,0 +1,343 @@
+//! The producer: narrow on purpose, so that a faster writer of record batches can take its place.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
+
+use super::client::{self, settings, unbuildable};
+use crate::config::Kafka;
+use crate::{Error, Kind, Result};
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// It is in the queue.
+    Queued,
+    /// The queue is full: back-pressure, nothing was taken.
+    Full,
+}
+
+/// A record for the offsets topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetRecord {
+    pub partition: i32,
+    pub key: Vec<u8>,
+    /// `None`: a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A producer of one transactional id, or of none.
+pub struct Producer {
+    inner: BaseProducer<Context>,
+    exactly_once: bool,
+    /// Records sent and not yet reported.
+    sent: usize,
+    transaction_timeout: Duration,
+}
+
+/// Counts reports; keeps the first that failed.
+#[derive(Default)]
+struct Context {
+    client: client::Context,
+    reported: AtomicUsize,
+    failed: Mutex<Option<(String, Code)>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.client.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.client.error(error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
+        self.reported.fetch_add(1, Ordering::Relaxed);
+        if let Err((error, message)) = report
+            && let Ok(mut failed) = self.failed.lock()
+        {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+            failed.get_or_insert_with(|| (message.topic().to_owned(), code));
+        }
+    }
+}
+
+/// What the throughput of facts was measured with; `[kafka]` wins.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("compression.type", "lz4"),
+    ("linger.ms", "10"),
+    ("batch.size", "262144"),
+    ("batch.num.messages", "100000"),
+    // Together they bound the memory: about 190 bytes a record come on top of its value.
+    ("queue.buffering.max.messages", "100000"),
+    ("queue.buffering.max.kbytes", "32768"),
+    ("transaction.timeout.ms", "60000"),
+];
+
+impl Producer {
+    /// Rows and watermarks in transactions of this id. Call [`Producer::init`] first.
+    pub fn exactly_once(kafka: &Kafka, connector: &str, transactional_id: &str) -> Result<Producer> {
+        Self::build(kafka, connector, Some(transactional_id))
+    }
+
+    /// Idempotent, without transactions.
+    pub fn at_least_once(kafka: &Kafka, connector: &str) -> Result<Producer> {
+        Self::build(kafka, connector, None)
+    }
+
+    fn build(kafka: &Kafka, connector: &str, transactional_id: Option<&str>) -> Result<Producer> {
+        let mut config = settings(kafka, connector);
+        for (name, value) in DEFAULTS {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
+        // A record that timed out would be a gap in an idempotent stream; how long to try is decided above us.
+        config.set("message.timeout.ms", "0");
+        if let Some(id) = transactional_id {
+            config.set("transactional.id", id);
+        }
+        let millis = config.get("transaction.timeout.ms").and_then(|text| text.parse().ok()).unwrap_or(60_000);
+        if transactional_id.is_none() {
+            config.remove("transaction.timeout.ms");
+        }
+        Ok(Producer {
+            inner: config.create_with_context(Context::default()).map_err(unbuildable)?,
+            exactly_once: transactional_id.is_some(),
+            sent: 0,
+            transaction_timeout: Duration::from_millis(millis),
+        })
+    }
+
+    /// After how long the broker aborts a transaction by itself.
+    pub fn transaction_timeout(&self) -> Duration {
+        self.transaction_timeout
+    }
+
+    /// Fences the predecessor: its open transaction is aborted, what it commits later is refused.
+    pub fn init(&mut self, timeout: Duration) -> Result<()> {
+        if !self.exactly_once {
+            return Ok(());
+        }
+        let deadline = Instant::now() + timeout;
+        self.until(deadline, "the producer's transactional id could not be initialised", |producer, slice| {
+            producer.init_transactions(slice)
+        })
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&mut self) -> Result<()> {
+        if !self.exactly_once {
+            return Ok(());
+        }
+        self.inner.begin_transaction().map_err(|error| self.explain("a transaction could not begin", error))
+    }
+
+    /// Queues a record; its key decides the partition.
+    pub fn append(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Append> {
+        self.send(topic, None, key, value)
+    }
+
+    fn send(&mut self, topic: &str, partition: Option<i32>, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Append> {
+        let record = BaseRecord::<[u8], [u8]> { partition, ..BaseRecord::to(topic) };
+        let record = BaseRecord { key, payload: value, ..record };
+        match self.inner.send(record) {
+            Ok(()) => {
+                self.sent += 1;
+                Ok(Append::Queued)
+            }
+            Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Ok(Append::Full),
+            Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
+                let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+                Err(Error::new(Kind::Topic, format!("a record of {size} bytes for {topic} is larger than message.max.bytes"))
+                    .hint("raise kafka.\"message.max.bytes\" and the topic's max.message.bytes"))
+            }
+            Err((error, _)) => Err(self.explain("a record could not be queued", error)),
+        }
+    }
+
+    /// Serves delivery reports, for about this long.
+    pub fn poll(&mut self, wait: Duration) {
+        self.inner.poll(wait);
+    }
+
+    /// Records that Kafka has not acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.sent.saturating_sub(self.inner.context().reported.load(Ordering::Relaxed))
+    }
+
+    /// Exactly once: the offsets go into the same transaction, which is then committed. A commit that times out is called
+    /// again, as its outcome is unknown, until `timeout`. At least once: the offsets go after the rows are acknowledged.
+    pub fn commit(&mut self, topic: &str, offsets: &[OffsetRecord], timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        if !self.exactly_once {
+            self.drain(deadline)?;
+        }
+        for offset in offsets {
+            while let Append::Full = self.send(topic, Some(offset.partition), Some(&offset.key), offset.value.as_deref())? {
+                self.poll(Duration::from_millis(1));
+                if Instant::now() >= deadline {
+                    return Err(Error::new(Kind::Kafka, "Kafka took no more records").hint("are the brokers up?"));
+                }
+            }
+        }
+        self.drain(deadline)?;
+        if self.exactly_once {
+            self.until(deadline, "the transaction could not be committed", |producer, slice| producer.commit_transaction(slice))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the open transaction up, with all that is queued.
+    pub fn abort(&mut self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        self.inner.purge(PurgeConfig::default().queue().inflight());
+        while self.in_flight() > 0 && Instant::now() < deadline {
+            self.poll(Duration::from_millis(1));
+        }
+        if let Ok(mut failed) = self.inner.context().failed.lock() {
+            *failed = None;
+        }
+        if !self.exactly_once {
+            return Ok(());
+        }
+        self.until(deadline, "the transaction could not be aborted", |producer, slice| producer.abort_transaction(slice))
+    }
+
+    /// The topic of a record that Kafka refused for a reason that lasts.
+    pub fn failed_topic(&self) -> Option<String> {
+        let failed = self.inner.context().failed.lock().ok()?;
+        failed.as_ref().filter(|(_, code)| is_lasting(*code)).map(|(topic, _)| topic.clone())
+    }
+
+    /// Hands the queue over at once, despite `linger.ms`, and waits for every report. The library's own flush takes 100 ms
+    /// at the least.
+    fn drain(&mut self, deadline: Instant) -> Result<()> {
+        while self.in_flight() > 0 {
+            // SAFETY: the pointer is the live client's; a flush with no time to wait only wakes its threads.
+            unsafe { rdkafka_sys::rd_kafka_flush(self.inner.client().native_ptr(), 0) };
+            self.inner.poll(Duration::from_millis(1));
+            self.check_fatal()?;
+            if Instant::now() >= deadline {
+                let waiting = self.in_flight();
+                return Err(Error::new(Kind::Kafka, format!("Kafka did not acknowledge {waiting} records in time"))
+                    .hint("are the brokers up, and are there enough in-sync replicas (min.insync.replicas)?"));
+            }
+        }
+        let failed = self.inner.context().failed.lock().ok().and_then(|failed| failed.clone());
+        match failed {
+            None => Ok(()),
+            Some((_, code)) if is_fencing(code) => Err(fenced(format!("{code}"))),
+            Some((topic, code)) if is_lasting(code) => Err(Error::new(Kind::Topic, format!("Kafka refuses records for topic {topic}"))
+                .because(code.to_string())
+                .hint(lasting_hint(code))),
+            Some((topic, code)) => Err(Error::new(Kind::Transaction, format!("records for topic {topic} were not written"))
+                .because(code.to_string())
+                .hint("they are read and sent again")),
+        }
+    }
+
+    fn check_fatal(&self) -> Result<()> {
+        match self.inner.client().fatal_error() {
+            Some((code, reason)) if is_fencing(code) => Err(fenced(reason)),
+            Some((_, reason)) => Err(Error::new(Kind::Transaction, "the producer cannot go on").because(reason).hint("it is built anew")),
+            None => Ok(()),
+        }
+    }
+
+    /// Calls a transactional function until it succeeds, fails for good, or the deadline has passed.
+    fn until(
+        &mut self,
+        deadline: Instant,
+        what: &str,
+        mut call: impl FnMut(&BaseProducer<Context>, Duration) -> std::result::Result<(), KafkaError>,
+    ) -> Result<()> {
+        const SLICE: Duration = Duration::from_secs(5);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match call(&self.inner, left.min(SLICE).max(Duration::from_millis(100))) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let again = match &error {
+                KafkaError::Transaction(error) => error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort(),
+                KafkaError::Flush(code) => *code == Code::OperationTimedOut,
+                _ => false,
+            };
+            if !again || Instant::now() >= deadline {
+                return Err(self.explain(what, error));
+            }
+        }
+    }
+
+    fn explain(&self, what: &str, error: KafkaError) -> Error {
+        if let Err(fatal) = self.check_fatal() {
+            return fatal;
+        }
+        let code = match &error {
+            KafkaError::Transaction(error) => Some(error.code()),
+            other => other.rdkafka_error_code(),
+        };
+        match (code, &error) {
+            (Some(code), _) if is_fencing(code) => fenced(error.to_string()),
+            (Some(Code::TransactionalIdAuthorizationFailed | Code::ClusterAuthorizationFailed), _) => {
+                Error::new(Kind::Topic, what).because(error.to_string()).hint(
+                    "grant the principal WRITE and DESCRIBE on the transactional ids that begin with group.id and the connector's name",
+                )
+            }
+            (_, KafkaError::Transaction(detail)) if detail.txn_requires_abort() => {
+                Error::new(Kind::Transaction, what).because(detail.string())
+            }
+            (_, KafkaError::Transaction(detail)) => {
+                let detail = detail.string();
+                Error::new(Kind::Kafka, what).because(detail).hint("check kafka.\"bootstrap.servers\" and that the brokers are up")
+            }
+            _ => Error::new(Kind::Kafka, what).because(error).hint("check kafka.\"bootstrap.servers\" and that the brokers are up"),
+        }
+    }
+}
+
+fn fenced(cause: String) -> Error {
+    Error::new(Kind::Fenced, "a newer instance has taken over").because(cause)
+}
+
+fn is_fencing(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced)
+}
+
+/// Refusals that trying again does not mend.
+fn is_lasting(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::MessageSizeTooLarge
+            | Code::InvalidTopic
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::InvalidRecord
+            | Code::PolicyViolation
+            | Code::UnsupportedCompressionType
+    )
+}
+
+fn lasting_hint(code: Code) -> &'static str {
+    match code {
+        Code::TopicAuthorizationFailed => "grant the principal WRITE and DESCRIBE on the topic",
+        Code::MessageSizeTooLarge => "raise the topic's max.message.bytes",
+        Code::InvalidRecord => "a compacted topic takes no record without a key: change the topic's cleanup.policy, or give the table a key",
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => "create the topic again, and restart",
+        _ => "see the cause",
+    }
+}

@@ -1,0 +1,119 @@
+//! Topics: found, or created with the settings of KIP-158.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use super::client::{Context, settings, unbuildable, unreachable};
+use crate::config::{Kafka, Topic};
+use crate::{Error, Kind, Result};
+
+/// How long one question to the brokers may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks for topics and makes them.
+pub struct Admin {
+    client: AdminClient<Context>,
+}
+
+/// A topic to be made.
+pub(super) struct Wanted<'a> {
+    pub name: &'a str,
+    pub partitions: i32,
+    pub replication_factor: i32,
+    pub settings: Vec<(&'a str, &'a str)>,
+}
+
+impl Admin {
+    pub fn new(kafka: &Kafka, connector: &str) -> Result<Admin> {
+        Ok(Admin { client: settings(kafka, connector).create_with_context(Context::default()).map_err(unbuildable)? })
+    }
+
+    /// How many brokers answer.
+    pub fn reach(&self) -> Result<usize> {
+        let metadata = self.client.inner().fetch_metadata(None, TIMEOUT);
+        metadata.map(|metadata| metadata.brokers().len()).map_err(|error| unreachable("Kafka does not answer", error))
+    }
+
+    /// Makes sure that a table's topic is there; its number of partitions.
+    pub async fn ensure(&self, topic: &Topic, name: &str) -> Result<i32> {
+        if let Some(partitions) = self.partitions(name)? {
+            return Ok(partitions);
+        }
+        if !topic.create {
+            return Err(Error::new(Kind::Topic, format!("the topic {name} does not exist, and topic.creation.enable is false"))
+                .hint(format!("create it: kafka-topics.sh --create --topic {name} …")));
+        }
+        let wanted = Wanted {
+            name,
+            partitions: topic.partitions,
+            replication_factor: topic.replication_factor,
+            settings: topic.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+        };
+        let partitions = self.create(&wanted).await?;
+        tracing::info!(topic = name, partitions, "topic created");
+        Ok(partitions)
+    }
+
+    /// The number of partitions of a topic whose partitions all have a leader; `None`: there is no such topic.
+    pub(super) fn partitions(&self, name: &str) -> Result<Option<i32>> {
+        let metadata = self.client.inner().fetch_metadata(Some(name), TIMEOUT);
+        let metadata = metadata.map_err(|error| unreachable(format!("Kafka does not say whether topic {name} exists"), error))?;
+        let Some(topic) = metadata.topics().first() else { return Ok(None) };
+        match topic.error().map(Code::from) {
+            None => {}
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(None),
+            Some(Code::LeaderNotAvailable) => return Ok(None),
+            Some(Code::TopicAuthorizationFailed) => {
+                return Err(Error::new(Kind::Topic, format!("the Kafka principal may not see topic {name}"))
+                    .hint("grant it DESCRIBE, WRITE and CREATE on the topic"));
+            }
+            Some(code) => return Err(unreachable(format!("topic {name} is not available"), KafkaError::MetadataFetch(code))),
+        }
+        let ready = !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0);
+        Ok(ready.then(|| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)))
+    }
+
+    /// Makes a topic and waits until its partitions have leaders. One that somebody else made meanwhile is as good.
+    pub(super) async fn create(&self, wanted: &Wanted<'_>) -> Result<i32> {
+        let Wanted { name, partitions, replication_factor, .. } = *wanted;
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication_factor));
+        for (key, value) in &wanted.settings {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+        let answers = self.client.create_topics(&[topic], &options).await;
+        let answers = answers.map_err(|error| unreachable(format!("topic {name} could not be created"), error))?;
+        for answer in answers {
+            match answer {
+                Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
+                Err((_, code)) => {
+                    return Err(Error::new(Kind::Topic, format!("Kafka refuses to create topic {name}"))
+                        .because(code.to_string())
+                        .hint("check topic.creation.default.*, and that the principal may CREATE topics; or create it by hand"));
+                }
+            }
+        }
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            if let Some(partitions) = self.partitions(name)? {
+                return Ok(partitions);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::new(Kind::Kafka, format!("topic {name} was created and has no leader yet")));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A topic's setting, if the broker tells.
+    pub(super) async fn setting(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+        let answers = answers.map_err(|error| unreachable(format!("the settings of topic {topic} are not told"), error))?;
+        // Without the right to see settings we go on: the topic was made by somebody who had it.
+        let found = answers.into_iter().flatten().find_map(|resource| resource.get(name).and_then(|entry| entry.value.clone()));
+        Ok(found)
+    }
+}

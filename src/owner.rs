@@ -1,0 +1,140 @@
+//! One partition of the offsets topic: its producer, the objects whose progress lives there, its Kafka transaction.
+//!
+//! The order at the start is what makes a takeover exact (DESIGN §5):
+//!
+//! 1. `init_transactions` fences the predecessor: whatever it has open is aborted, whatever it commits later is refused;
+//! 2. only then the partition's end is taken, so that nothing of the predecessor can come behind it;
+//! 3. the partition is read up to that end with read_committed.
+//!
+//! The other way round, a hung predecessor commits between our reading and our fencing, and its rows come twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::kafka::{Claim, OffsetRecord, OffsetsTopic, Producer, Stored};
+use crate::object::Object;
+use crate::poll::{TableName, Watermark};
+use crate::worker::Shared;
+use crate::{Error, Kind, Result};
+
+/// How long one call to Kafka may take before it is said to be away.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The owner of one partition.
+pub struct Owner {
+    pub partition: i32,
+    pub producer: Producer,
+    pub objects: BTreeMap<TableName, Object>,
+    /// What was stored when we took over, by key, for objects that are not found yet.
+    stored: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// When the open transaction got its first record.
+    open: Option<Instant>,
+    /// What the open transaction holds.
+    pub rows: u64,
+    pub bytes: u64,
+    /// When progress was last committed.
+    pub committed_at: Instant,
+}
+
+impl Owner {
+    /// Takes the partition over, and signs for it. Blocks the thread.
+    pub fn start(shared: &Arc<Shared>, partition: i32) -> Result<Owner> {
+        let config = &shared.config;
+        let mut producer = if config.exactly_once {
+            Producer::exactly_once(&config.kafka, &config.name, &shared.transactional_id(partition))?
+        } else {
+            Producer::at_least_once(&config.kafka, &config.name)?
+        };
+        producer.init(PATIENCE)?;
+        let Stored { offsets, claim } = shared.read_offsets(partition)?;
+        if let Some(before) = &claim {
+            tracing::info!(partition, predecessor = %before.worker, since = %before.started, "took over an offsets partition");
+        }
+        if claim.is_none_or(|claim| claim.partitions != shared.offsets.partitions) {
+            shared.refuse_other_layout(partition)?;
+        }
+        let mut owner = Owner {
+            partition,
+            producer,
+            objects: BTreeMap::new(),
+            stored: offsets,
+            open: None,
+            rows: 0,
+            bytes: 0,
+            committed_at: Instant::now(),
+        };
+        let claim = shared.claim();
+        let record = OffsetRecord { partition, key: Claim::key(&config.name, partition), value: Some(claim.to_json()) };
+        owner.producer.begin()?;
+        owner.producer.commit(&shared.offsets.name, &[record], PATIENCE)?;
+        Ok(owner)
+    }
+
+    /// The progress stored for an object; an unreadable one is an error, never a fresh start.
+    pub fn stored(&self, key: &[u8], topic: &OffsetsTopic, object: &TableName) -> Result<Option<Watermark>> {
+        let Some(value) = self.stored.get(key) else { return Ok(None) };
+        Watermark::from_json(value).map(Some).map_err(|why| {
+            Error::new(Kind::Offsets, format!("its record in {}, partition {}, is unreadable: {why}", topic.name, self.partition))
+                .object(object.to_string())
+                .hint("write a tombstone under its key to load the table again, or put the former value back")
+        })
+    }
+
+    /// Begins the transaction with its first record.
+    pub fn begin_once(&mut self) -> Result<()> {
+        if self.open.is_none() {
+            self.producer.begin()?;
+            self.open = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// How long the transaction has been open, if it is.
+    pub fn open_for(&self) -> Option<Duration> {
+        self.open.map(|since| since.elapsed())
+    }
+
+    /// Whether any object has progress that is not committed.
+    pub fn is_dirty(&self) -> bool {
+        self.open.is_some() || self.objects.values().any(|object| object.failed.is_none() && object.is_dirty())
+    }
+
+    /// Commits rows and watermarks together. What is believed in memory moves only after it.
+    pub fn commit(&mut self, offsets: &OffsetsTopic, timeout: Duration) -> Result<()> {
+        let dirty = |object: &&mut Object| object.failed.is_none() && object.is_dirty();
+        let records: Vec<OffsetRecord> = self
+            .objects
+            .values_mut()
+            .filter(dirty)
+            .map(|object| OffsetRecord {
+                partition: self.partition,
+                key: object.key.clone(),
+                value: Some(object.pending.to_json()),
+            })
+            .collect();
+        if records.is_empty() && self.open.is_none() {
+            return Ok(());
+        }
+        self.begin_once()?;
+        self.producer.commit(&offsets.name, &records, timeout)?;
+        self.open = None;
+        for object in self.objects.values_mut().filter(dirty) {
+            object.committed = Some(object.pending.clone());
+        }
+        self.committed_at = Instant::now();
+        (self.rows, self.bytes) = (0, 0);
+        Ok(())
+    }
+
+    /// Gives the open transaction up: nobody sees its rows, and every object goes back to what is committed.
+    pub fn abort(&mut self, moment: &crate::poll::Moment, timeout: Duration) -> Result<()> {
+        let open = self.open.take().is_some();
+        (self.rows, self.bytes) = (0, 0);
+        for object in self.objects.values_mut() {
+            let table = object.table.oid;
+            object.take_back(|| Watermark::new(table, moment));
+        }
+        if open { self.producer.abort(timeout) } else { Ok(()) }
+    }
+}

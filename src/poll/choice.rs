@@ -1,0 +1,151 @@
+//! Which of the tables found become objects, and under which topics (pure).
+
+use std::collections::HashMap;
+
+use super::name::{Pattern, TableName};
+use super::sql::Source;
+use crate::config::Config;
+use crate::postgres::{FoundLeaf, FoundTable};
+use crate::{Error, Kind};
+
+/// A table that the configuration asks for.
+#[derive(Debug)]
+pub struct Choice {
+    pub table: FoundTable,
+    pub topic: String,
+    /// Why it cannot be read, if so.
+    pub refused: Option<Error>,
+}
+
+/// Kafka's limit on a topic's name.
+const TOPIC_MOST: usize = 249;
+
+/// The tables asked for, in their order, each with its topic or the reason against it.
+pub fn choose(config: &Config, found: Vec<FoundTable>) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = Vec::new();
+    let mut taken: HashMap<String, TableName> = HashMap::new();
+    for table in found {
+        let alone = config.objects.values().find(|object| object.table == table.name);
+        let named = |patterns: &[Pattern]| patterns.iter().any(|p| p.only_table().as_ref() == Some(&table.name));
+        let matched = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&table.name));
+        let asked = alone.is_some() || named(&config.tables.include);
+        // A pattern means tables; a view is only meant by its own name.
+        let is_table = matches!(table.kind, 'r' | 'p');
+        let wanted = alone.is_some()
+            || ((asked || is_table && matched(&config.tables.include)) && !matched(&config.tables.exclude));
+        if !wanted {
+            continue;
+        }
+        let topic = match alone.and_then(|object| object.topic.clone()) {
+            Some(topic) => topic,
+            None => topic_name(&config.topic.prefix, &table.name),
+        };
+        let refused = refusal(&table).or_else(|| collision(&topic, &table.name, &mut taken));
+        choices.push(Choice { table, topic, refused });
+    }
+    choices
+}
+
+/// `<prefix>.<schema>.<table>`; a character that Kafka refuses becomes `_`.
+pub fn topic_name(prefix: &str, table: &TableName) -> String {
+    let legal = |one: char| one.is_ascii_alphanumeric() || matches!(one, '.' | '_' | '-');
+    let name = format!("{prefix}.{}.{}", table.schema, table.name);
+    name.chars().map(|one| if legal(one) { one } else { '_' }).collect()
+}
+
+fn collision(topic: &str, table: &TableName, taken: &mut HashMap<String, TableName>) -> Option<Error> {
+    if topic.len() > TOPIC_MOST {
+        let found = topic.len();
+        return Some(
+            Error::new(Kind::Topic, format!("its topic's name has {found} characters, Kafka takes {TOPIC_MOST}"))
+                .object(table.to_string())
+                .hint("set objects.<alias>.topic for this table"),
+        );
+    }
+    // Kafka tells `.` and `_` apart in names, its metrics do not; the broker refuses such a pair.
+    match taken.entry(topic.replace('.', "_")) {
+        std::collections::hash_map::Entry::Vacant(free) => {
+            free.insert(table.clone());
+            None
+        }
+        std::collections::hash_map::Entry::Occupied(other) => Some(
+            Error::new(Kind::Topic, format!("its topic {topic} is the topic of {} already", other.get()))
+                .object(table.to_string())
+                .hint("set objects.<alias>.topic for one of the two"),
+        ),
+    }
+}
+
+fn refusal(table: &FoundTable) -> Option<Error> {
+    let refuse = |why: String, hint: &str| {
+        Some(Error::new(Kind::Denied, why).object(table.name.to_string()).hint(hint.to_owned()))
+    };
+    let exclude = "name it in tables.exclude; it is not read by this version";
+    match table.kind {
+        'v' => return refuse("it is a view, whose rows have no transaction id".into(), exclude),
+        'm' => return refuse("it is a materialized view".into(), exclude),
+        'f' => return refuse("it is a foreign table, whose rows have no transaction id".into(), exclude),
+        _ => {}
+    }
+    if !table.granted && table.leaves.iter().any(|leaf| !leaf.granted) {
+        return refuse(
+            "1012: the role may not select from it".into(),
+            "`strandline check` prints the GRANT that is missing",
+        );
+    }
+    for leaf in &table.leaves {
+        if leaf.kind != 'r' {
+            return refuse(format!("its partition {} is not an ordinary table", leaf.name), exclude);
+        }
+        if leaf.access_method != "heap" {
+            let method = &leaf.access_method;
+            return refuse(format!("{} is stored by the access method `{method}`, not by heap", leaf.name), exclude);
+        }
+    }
+    None
+}
+
+/// How to read one leaf of a table.
+pub fn source(table: &FoundTable, leaf: &FoundLeaf, lock: bool) -> Source {
+    Source {
+        root: table.oid,
+        root_name: table.name.clone(),
+        leaf: leaf.oid,
+        leaf_name: leaf.name.clone(),
+        through_root: (!leaf.granted).then(|| leaf.constraint.clone().unwrap_or_else(|| "true".to_owned())),
+        lock,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_hold_only_what_kafka_takes() {
+        assert_eq!(topic_name("shop", &TableName::new("public", "Order Lines")), "shop.public.Order_Lines");
+    }
+
+    #[test]
+    fn two_tables_of_one_topic_are_refused_with_both_names() {
+        let mut taken = HashMap::new();
+        assert!(collision("shop.a.b_c", &TableName::new("a", "b_c"), &mut taken).is_none());
+        let error = collision("shop.a.b.c", &TableName::new("a", "b.c"), &mut taken).unwrap();
+        assert!(error.report().contains("a.b_c") && error.report().contains("a.\"b.c\""), "{error:?}");
+    }
+
+    #[test]
+    fn a_partition_of_another_kind_refuses_the_whole_table() {
+        let leaf = FoundLeaf {
+            oid: 2,
+            name: TableName::new("public", "far"),
+            kind: 'f',
+            access_method: String::new(),
+            granted: true,
+            constraint: None,
+        };
+        let name = TableName::new("public", "orders");
+        let table = FoundTable { oid: 1, name, kind: 'p', granted: true, leaves: vec![leaf] };
+        assert!(refusal(&table).unwrap().to_string().contains("public.far"));
+    }
+}

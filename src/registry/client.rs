@@ -1,0 +1,232 @@
+//! Registering schemas over HTTP. Ids never change, so what was answered once is kept.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
+
+use crate::config::{SchemaRegistry, Secret};
+use crate::retry::Delays;
+use crate::{Error, Kind, Result};
+
+/// A registry, or several addresses of one.
+pub struct Registry {
+    http: Client,
+    urls: Vec<Url>,
+    user: Option<(String, Option<Secret>)>,
+    ids: Mutex<HashMap<(String, String), u32>>,
+}
+
+#[derive(Deserialize)]
+struct Registered {
+    id: u32,
+}
+
+/// Confluent's error body.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    error_code: u32,
+    #[serde(default)]
+    message: String,
+}
+
+const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Tries per address, with growing delays between.
+const TRIES: usize = 4;
+
+impl Registry {
+    pub fn new(config: &SchemaRegistry) -> Result<Registry> {
+        let urls = config.urls.iter().map(|url| {
+            Url::parse(url).map_err(|error| Error::new(Kind::Config, "schema_registry.url is not an address").because(error))
+        });
+        // Redirects are not followed: credentials would travel with them.
+        let http = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+        Ok(Registry {
+            http: http.map_err(|error| Error::new(Kind::Config, "the registry's client cannot be built").because(error))?,
+            urls: urls.collect::<Result<_>>()?,
+            user: config.user.clone().map(|user| (user, config.password.clone())),
+            ids: Mutex::default(),
+        })
+    }
+
+    /// The id of a schema under a subject, registered if it is new. `schema` goes out to the letter.
+    pub async fn register(&self, subject: &str, schema: &str) -> Result<u32> {
+        let known = (subject.to_owned(), schema.to_owned());
+        if let Some(id) = self.ids.lock().ok().and_then(|ids| ids.get(&known).copied()) {
+            return Ok(id);
+        }
+        let body = serde_json::json!({ "schema": schema }).to_string();
+        let answer = self.ask(Method::POST, &["subjects", subject, "versions"], Some(body), subject).await?;
+        let registered: Registered = serde_json::from_str(&answer).map_err(|error| {
+            Error::new(Kind::Registry, format!("the registry's answer for subject {subject} is not one")).because(error)
+                .hint("is schema_registry.url the registry's base address?")
+        })?;
+        if let Ok(mut ids) = self.ids.lock() {
+            ids.insert(known, registered.id);
+        }
+        Ok(registered.id)
+    }
+
+    /// Whether it answers.
+    pub async fn reach(&self) -> Result<()> {
+        self.ask(Method::GET, &["subjects"], None, "").await.map(drop)
+    }
+
+    async fn ask(&self, method: Method, path: &[&str], body: Option<String>, subject: &str) -> Result<String> {
+        let mut delays = Delays::default();
+        let mut last = Error::new(Kind::Config, "schema_registry.url names no registry");
+        for attempt in 0..TRIES * self.urls.len().max(1) {
+            let Some(base) = self.urls.get(attempt % self.urls.len().max(1)) else { break };
+            let mut wait = delays.next();
+            match self.request(method.clone(), base, path, body.clone())?.send().await {
+                Ok(answer) if answer.status().is_success() => match answer.text().await {
+                    Ok(text) => return Ok(text),
+                    Err(error) => last = unreachable(base, error),
+                },
+                Ok(answer) => {
+                    let status = answer.status();
+                    let after = answer.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok()?.parse().ok());
+                    let text = answer.text().await.unwrap_or_default();
+                    last = refused(status, serde_json::from_str(&text).unwrap_or_default(), subject, base);
+                    if !passes(status) {
+                        return Err(last);
+                    }
+                    wait = after.map_or(wait, |seconds: u64| Duration::from_secs(seconds.min(10)));
+                }
+                Err(error) => last = unreachable(base, error),
+            }
+            if attempt + 1 < TRIES * self.urls.len() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        Err(last)
+    }
+
+    fn request(&self, method: Method, base: &Url, path: &[&str], body: Option<String>) -> Result<RequestBuilder> {
+        let mut url = base.clone();
+        // Each part is encoded whole: a subject may hold slashes and question marks.
+        url.path_segments_mut()
+            .map_err(|()| Error::new(Kind::Config, "schema_registry.url is not an http address"))?
+            .pop_if_empty()
+            .extend(path);
+        let mut request = self.http.request(method, url);
+        if let Some((user, password)) = &self.user {
+            request = request.basic_auth(user, password.as_ref().map(Secret::reveal));
+        }
+        Ok(match body {
+            Some(body) => request.header(CONTENT_TYPE, MEDIA_TYPE).body(body),
+            None => request,
+        })
+    }
+}
+
+fn passes(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Host and port: the address itself may hold a user and a password.
+fn place(base: &Url) -> String {
+    let host = base.host_str().unwrap_or("?");
+    base.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn unreachable(base: &Url, error: reqwest::Error) -> Error {
+    Error::new(Kind::Registry, format!("the schema registry at {} does not answer", place(base)))
+        .because(error.without_url())
+        .hint("check schema_registry.url and that the registry is up; it is tried again")
+}
+
+fn refused(status: StatusCode, refusal: Refusal, subject: &str, base: &Url) -> Error {
+    let at = place(base);
+    let (kind, message, hint) = match status.as_u16() {
+        409 => (
+            Kind::Schema,
+            format!("the registry refuses the schema for subject {subject}: it is not compatible with the one there"),
+            "allow the change with the subject's compatibility level, or send the table to a new topic (objects.<alias>.topic)",
+        ),
+        422 => (Kind::Schema, format!("the registry refuses the schema for subject {subject}"), "see the cause"),
+        401 | 403 => (
+            Kind::Schema,
+            format!("the registry at {at} refuses us"),
+            "check schema_registry.user and schema_registry.password, and the right to write the subject",
+        ),
+        404 => (Kind::Schema, format!("the registry at {at} knows no such address"), "is schema_registry.url its base address?"),
+        _ if passes(status) => (Kind::Registry, format!("the registry at {at} is busy or ill"), "it is tried again"),
+        code => (Kind::Schema, format!("the registry at {at} answers {code}"), "is schema_registry.url its base address?"),
+    };
+    let Refusal { error_code, message: said } = refusal;
+    Error::new(kind, message).because(format!("HTTP {}, error {error_code}: {said}", status.as_u16())).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each connection with the next of these, and gives back what was asked.
+    fn server(answers: Vec<&'static str>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://user:hidden-word@{}/apis/ccompat/v7/", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                // The body comes with or right after the head.
+                while !String::from_utf8_lossy(&request).contains("\"schema\"") {
+                    let n = stream.read(&mut buffer).unwrap();
+                    if n == 0 {
+                        break;
+                    }
+                    request.extend_from_slice(&buffer[..n]);
+                }
+                asked.push(String::from_utf8(request).unwrap());
+                let (status, body) = answer.split_once('|').unwrap();
+                write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+            }
+            asked
+        });
+        (url, thread)
+    }
+
+    fn registry(url: String) -> Registry {
+        Registry::new(&SchemaRegistry { urls: vec![url], user: None, password: None }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_busy_registry_is_asked_again_and_an_id_only_once() {
+        let (url, asked) = server(vec!["503 Busy|{}", "200 OK|{\"id\":7}"]);
+        let registry = registry(url);
+        assert_eq!(registry.register("weird/subject ?#%é-value", "\"int\"").await.unwrap(), 7);
+        assert_eq!(registry.register("weird/subject ?#%é-value", "\"int\"").await.unwrap(), 7);
+        let asked = asked.join().unwrap();
+        assert_eq!(asked.len(), 2);
+        assert!(asked[1].starts_with("POST /apis/ccompat/v7/subjects/weird%2Fsubject%20%3F%23%25%C3%A9-value/versions "), "{}", asked[1]);
+        assert!(asked[1].ends_with(r#"{"schema":"\"int\""}"#));
+    }
+
+    #[tokio::test]
+    async fn an_incompatible_schema_is_not_tried_again_and_tells_the_reason() {
+        let (url, asked) = server(vec!["409 Conflict|{\"error_code\":409,\"message\":\"reader type LONG\"}"]);
+        let error = registry(url).register("s-value", "\"long\"").await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Schema);
+        assert!(error.report().contains("s-value") && error.report().contains("reader type LONG"), "{error:?}");
+        assert_eq!(asked.join().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_password_in_the_address_is_never_told() {
+        let (url, asked) = server(vec!["401 No|{\"error_code\":40101,\"message\":\"no\"}"]);
+        let error = registry(url).register("s-value", "\"long\"").await.unwrap_err();
+        asked.join().unwrap();
+        assert!(!format!("{error:?}").contains("hidden-word"), "{error:?}");
+    }
+}

@@ -1,0 +1,721 @@
+//! THE loop. A row's way from top to bottom: look at the server, begin sweeps, read one chunk, transcode, send, commit.
+//!
+//! One thread, one PostgreSQL connection, the objects of some partitions of the offsets topic. Snapshots of one object are
+//! taken one after the other, each only after the step before is in the same producer's hands: so the versions of a row
+//! arrive in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::avro::Settings;
+use crate::kafka::Append;
+use crate::object::{Next, Object, Plan, SweepClock};
+use crate::owner::{Owner, PATIENCE};
+use crate::poll::sql::{self, Source};
+use crate::poll::{CHUNK_BYTES, Choice, Duty, Moment, Sight, TableName, Verdict, Watermark, choose};
+use crate::postgres::{Connection, Head};
+use crate::retry::{Answer, Delays, answer};
+use crate::worker::Shared;
+use crate::{Error, Kind, Result, kafka};
+
+/// A transaction is committed after about this long, or this much.
+const TRANSACTION: Duration = Duration::from_secs(1);
+/// Windows in which nothing was found are stored with the next rows, at the end, or after this long.
+const EMPTY_WINDOWS: Duration = Duration::from_secs(60);
+/// How long to wait for the log to reach the disk before the first commit of a sweep.
+const FLUSH: Duration = Duration::from_secs(1);
+/// How often a load tells how far it is.
+const TELL: Duration = Duration::from_secs(10);
+/// From when on somebody else's open transaction is worth a line.
+const HELD_BACK: Duration = Duration::from_secs(10);
+/// A sweep that took longer is skipped while the change counters stand still …
+const WORTH_SKIPPING: Duration = Duration::from_millis(50);
+/// … but never for longer than this, as the counters lag.
+const COUNTERS_BELIEVED: Duration = Duration::from_secs(120);
+
+/// One task.
+pub struct Task {
+    shared: Arc<Shared>,
+    /// The partitions of the offsets topic that are ours.
+    partitions: Vec<i32>,
+    owners: BTreeMap<i32, Owner>,
+    connection: Option<Connection>,
+    settings: Settings,
+    /// The newest look at the server.
+    moment: Option<Moment>,
+    /// What `--once` has to reach.
+    goal: Option<u64>,
+    next_look: Instant,
+    discovered: Option<Instant>,
+    delays: Delays,
+    /// Whose turn it is.
+    turn: usize,
+    /// How long reading deltas took since the last look.
+    busy: Duration,
+    looked_at: Instant,
+    held_back: HeldBack,
+    delivered: Delivered,
+    buffers: (Vec<u8>, Vec<u8>),
+}
+
+/// Since when the window has not moved although transactions ran.
+struct HeldBack {
+    xmin: u64,
+    since: Instant,
+    told: bool,
+}
+
+/// What was committed since the last line about it.
+struct Delivered {
+    rows: u64,
+    bytes: u64,
+    told: Instant,
+}
+
+/// What a task did.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    pub rows: u64,
+    pub bytes: u64,
+    pub objects: usize,
+    /// The objects that are FAILED, with the reason.
+    pub failed: Vec<String>,
+}
+
+impl Task {
+    pub fn new(shared: Arc<Shared>, partitions: Vec<i32>) -> Self {
+        let now = Instant::now();
+        Task {
+            shared,
+            partitions,
+            owners: BTreeMap::new(),
+            connection: None,
+            settings: Settings { money_scale: 2 },
+            moment: None,
+            goal: None,
+            next_look: now,
+            discovered: None,
+            delays: Delays::default(),
+            turn: 0,
+            busy: Duration::ZERO,
+            looked_at: now,
+            held_back: HeldBack { xmin: 0, since: now, told: false },
+            delivered: Delivered { rows: 0, bytes: 0, told: now },
+            buffers: (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Runs until it is stopped, or with `--once` until everything is delivered. Failures that pass are waited out here.
+    pub async fn run(mut self) -> Result<Summary> {
+        loop {
+            match self.work().await {
+                Ok(()) => return Ok(self.summary()),
+                Err(error) => self.recover(error).await?,
+            }
+        }
+    }
+
+    async fn work(&mut self) -> Result<()> {
+        while !self.shared.stop.is_cancelled() {
+            if Instant::now() >= self.next_look {
+                self.look().await?;
+            }
+            if let Some((partition, name)) = self.whose_turn() {
+                self.step(partition, &name).await?;
+                self.commit_due().await?;
+            } else {
+                self.commit_all(false).await?;
+                if self.is_finished() {
+                    break;
+                }
+                self.wait().await;
+            }
+            self.tell();
+        }
+        self.commit_all(true).await
+    }
+
+    // ---- look: what does the server say, and what is there to read? ----
+
+    async fn look(&mut self) -> Result<()> {
+        let connection = self.take_connection().await?;
+        let moment = connection.moment().await?;
+        let started = Instant::now();
+        let config = Arc::clone(&self.shared.config);
+        self.next_look = Duty::CONNECTOR
+            .shared_by(u32::from(config.tasks_max))
+            .next(self.looked_at, std::mem::take(&mut self.busy))
+            .max(started + config.poll_interval);
+        self.looked_at = started;
+        self.goal.get_or_insert(moment.snapshot.xmin);
+        // On a standby the snapshot stands still while rows become visible; the replay position does not.
+        let unchanged = self.moment.as_ref().is_some_and(|last| {
+            last.snapshot == moment.snapshot
+                && last.markers == moment.markers
+                && (!moment.markers.in_recovery || last.replayed == moment.replayed)
+        });
+        let refresh = self.discovered.is_none_or(|last| last.elapsed() >= config.tables.refresh_interval);
+        if self.discovered.is_none() || refresh && !unchanged {
+            let found = connection.discover().await?;
+            self.discovered = Some(started);
+            self.adopt(choose(&config, found), &moment)?;
+        }
+        self.judge(&moment)?;
+        self.hold_back(&connection, &moment).await?;
+        if !unchanged || self.owners.values().any(|owner| owner.objects.values().any(|o| o.sweep.is_none() && !o.has_reached(moment.snapshot.xmin))) {
+            self.begin_sweeps(&connection, &moment).await?;
+        }
+        self.moment = Some(moment);
+        self.connection = Some(connection);
+        self.delays.reset();
+        Ok(())
+    }
+
+    /// Takes tables over that are ours and new, lets go of those that are gone.
+    fn adopt(&mut self, choices: Vec<Choice>, moment: &Moment) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let names: Vec<TableName> = choices.iter().map(|choice| choice.table.name.clone()).collect();
+        for choice in choices {
+            let name = choice.table.name.clone();
+            let key = kafka::key(&shared.config.name, &name.to_string());
+            let partition = shared.offsets.partition(&key);
+            if !self.partitions.contains(&partition) {
+                continue;
+            }
+            if !self.owners.contains_key(&partition) {
+                self.owners.insert(partition, Owner::start(&shared, partition)?);
+            }
+            let Some(owner) = self.owners.get_mut(&partition) else { continue };
+            if let Some(object) = owner.objects.get_mut(&name) {
+                if object.table != choice.table {
+                    object.refresh(choice, moment);
+                }
+                continue;
+            }
+            let fresh = Watermark::new(choice.table.oid, moment);
+            let (stored, unreadable) = match owner.stored(&key, &shared.offsets, &name) {
+                Ok(stored) => (stored, None),
+                Err(error) => (None, Some(error)),
+            };
+            let mut object = Object::new(choice, key, stored, fresh);
+            object.failed = unreadable.or(object.failed);
+            object.check_identity(moment);
+            match &object.failed {
+                Some(error) => tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed"),
+                None => tracing::info!(
+                    object = %name, topic = %object.topic, xmin = object.pending.floor(object.leaves()),
+                    rows = object.pending.rows, stored = object.committed.is_some(), "object found"
+                ),
+            }
+            owner.objects.insert(name, object);
+        }
+        for owner in self.owners.values_mut() {
+            let gone: Vec<TableName> = owner.objects.keys().filter(|name| !names.contains(name)).cloned().collect();
+            for name in gone {
+                tracing::warn!(object = %name, "the table is gone; its progress stays stored");
+                owner.objects.remove(&name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the history guard: after a crash or failover some of what is believed is read again.
+    fn judge(&mut self, moment: &Moment) -> Result<()> {
+        let lag = self.shared.config.failover_lag;
+        for owner in self.owners.values_mut() {
+            let differs = |object: &Object| object.pending.markers != moment.markers;
+            if owner.open_for().is_some() && owner.objects.values().any(differs) {
+                owner.abort(moment, PATIENCE)?;
+            }
+            for object in owner.objects.values_mut() {
+                let watermark = &mut object.pending;
+                match watermark.history.judge(&watermark.markers, watermark.xmax, moment, lag) {
+                    Verdict::Same => watermark.history.confirm(moment.flushed),
+                    verdict => {
+                        let again = watermark.follow(&verdict, moment);
+                        object.sweep = None;
+                        object.changes = None;
+                        tell_verdict(&object.name, &verdict, again);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells who holds the window back, once it has stood still for a while.
+    async fn hold_back(&mut self, connection: &Connection, moment: &Moment) -> Result<()> {
+        let moved = moment.snapshot.xmin != self.held_back.xmin || moment.snapshot.xmin == moment.snapshot.xmax;
+        if moved {
+            if self.held_back.told {
+                tracing::info!(xmin = moment.snapshot.xmin, "no longer held back");
+            }
+            self.held_back = HeldBack { xmin: moment.snapshot.xmin, since: Instant::now(), told: false };
+        } else if !self.held_back.told && self.held_back.since.elapsed() >= HELD_BACK {
+            self.held_back.told = true;
+            self.shared.tell_holder(connection.holder().await?, moment);
+        }
+        Ok(())
+    }
+
+    async fn begin_sweeps(&mut self, connection: &Connection, moment: &Moment) -> Result<()> {
+        let now = Instant::now();
+        let clock = seconds_since_1970();
+        let once = self.shared.once;
+        // Read before the snapshots of the sweeps to come: a change that is counted later is seen by the next look.
+        let dear: Vec<u32> = self.objects().filter(|object| object.changes.is_some()).flat_map(Object::leaves).collect();
+        let counters: BTreeMap<u32, i64> = match dear.is_empty() || moment.markers.in_recovery {
+            true => BTreeMap::new(),
+            false => connection.changes(&dear).await?.into_iter().collect(),
+        };
+        for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
+            if object.failed.is_some() || object.sweep.is_some() || (!once && now < object.not_before) {
+                continue;
+            }
+            let count = object.leaves().iter().map(|leaf| counters.get(leaf).copied()).sum::<Option<i64>>();
+            let fresh = object.looked_at.is_some_and(|at| at.elapsed() < COUNTERS_BELIEVED);
+            if !once && fresh && count.is_some() && object.changes == count && object.current_leaf().is_none() {
+                continue;
+            }
+            let load = object.is_loading();
+            if object.pending.begin_sweep(&object.leaves(), moment, clock) {
+                object.looked_at = Some(now);
+                if count.is_some() {
+                    object.changes = count;
+                }
+                object.sweep = Some(SweepClock { load, started: now, busy: Duration::ZERO, rows: 0, told: now, blocks: (0, 0) });
+            }
+        }
+        Ok(())
+    }
+
+    // ---- step: read one chunk and hand it to the producer ----
+
+    /// The next object with a sweep under way, in turn, so that a load of hours holds nobody up.
+    fn whose_turn(&mut self) -> Option<(i32, TableName)> {
+        let now = Instant::now();
+        let ready: Vec<(i32, &TableName)> = self
+            .owners
+            .values()
+            .flat_map(|owner| owner.objects.values().map(move |object| (owner.partition, object)))
+            .filter(|(_, object)| object.failed.is_none() && object.sweep.is_some() && now >= object.not_before)
+            .map(|(partition, object)| (partition, &object.name))
+            .collect();
+        self.turn = self.turn.wrapping_add(1);
+        let (partition, name) = ready.get(self.turn.checked_rem(ready.len())?)?;
+        Some((*partition, (*name).clone()))
+    }
+
+    async fn step(&mut self, partition: i32, name: &TableName) -> Result<()> {
+        let started = Instant::now();
+        let before = self.owners.get(&partition).map_or(0, |owner| owner.rows);
+        let result = self.try_step(partition, name).await;
+        let Some(owner) = self.owners.get_mut(&partition) else { return result };
+        let Some(object) = owner.objects.get_mut(name) else { return result };
+        if let Some(clock) = &mut object.sweep {
+            clock.busy += started.elapsed();
+            if !clock.load {
+                self.busy += started.elapsed();
+            }
+        }
+        let Err(error) = result else { return Ok(()) };
+        let error = self.shared.name_successor(partition, error);
+        let error = if error.object_name().is_some() { error } else { error.object(name.to_string()) };
+        let half_sent = owner.rows != before;
+        match answer(error.kind()) {
+            Answer::Fail if error.kind() == Kind::Denied && !object.unlockable && is_lock_refused(&error) => {
+                tracing::info!(object = %name, "LOCK TABLE is not granted; the table's file is looked at after each chunk instead");
+                object.unlockable = true;
+            }
+            Answer::Fail => {
+                tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed");
+                object.failed = Some(error);
+                object.sweep = None;
+            }
+            Answer::Later => {
+                tracing::warn!(object = %name, error = %error, cause = %error.causes(), "put off");
+                object.not_before = Instant::now() + self.delays.next();
+            }
+            _ => {
+                if error.kind() == Kind::Stalled {
+                    object.pace = object.pace.given_up();
+                }
+                return Err(error);
+            }
+        }
+        if half_sent { self.take_back(partition) } else { Ok(()) }
+    }
+
+    async fn try_step(&mut self, partition: i32, name: &TableName) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let connection = self.take_connection().await?;
+        let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
+        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
+        let Some((source, window)) = object.next() else {
+            finish(object, self.moment.as_ref());
+            self.connection = Some(connection);
+            return Ok(());
+        };
+        let head = match connection.open_chunk(&source, window).await {
+            Ok(head) => head,
+            Err(error) => {
+                // The transaction is in error, the connection is not; if it is, the next look opens another.
+                if connection.rollback().await.is_ok() {
+                    self.connection = Some(connection);
+                }
+                return Err(error);
+            }
+        };
+        if self.moment.as_ref().is_none_or(|moment| moment.markers != head.moment.markers) {
+            return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
+        }
+        if head.place.oid != source.leaf {
+            return Err(Error::new(Kind::Changed, format!("{} is another table now", source.leaf_name)));
+        }
+        match window.sight(&head.moment.snapshot) {
+            Sight::Clear => {}
+            Sight::Behind => {
+                connection.rollback().await?;
+                self.connection = Some(connection);
+                return Err(Error::new(Kind::Locked, "the server has not come as far as the window: a standby that lags"));
+            }
+            Sight::Faded => {
+                connection.rollback().await?;
+                self.connection = Some(connection);
+                tracing::warn!(object = %name, xmin = window.from, "too many transactions ago to tell ids apart: the table is loaded again");
+                object.pending.leaves.remove(&source.leaf);
+                object.sweep = None;
+                return Ok(());
+            }
+        }
+        if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
+            connection.commit().await?;
+            self.connection = Some(connection);
+            let plan = Plan::make(&shared.config, &shared.registry, &shared.admin, object, head.description, &self.settings).await?;
+            object.plan = Some(plan);
+            return Ok(());
+        }
+        let (next, rewritten) = object.cut(source.leaf, &head);
+        if rewritten {
+            tracing::warn!(object = %name, leaf = %source.leaf_name, "the table was rewritten (VACUUM FULL, CLUSTER): this sweep begins again, and rows already sent come again");
+        }
+        let Next::Read(chunk) = next else {
+            connection.commit().await?;
+            object.pending.finish_sweep(source.leaf);
+            finish(object, self.moment.as_ref());
+            self.connection = Some(connection);
+            return Ok(());
+        };
+        let plan = object.plan.as_mut().ok_or_else(|| gone(name))?;
+        let copy = sql::copy(&source, plan.encoder.select_list(), chunk, window, head.ages);
+        let began = Instant::now();
+        // From here on an error drops the connection, and with it the rest of the COPY and the lock.
+        let reading = Reading { shared: &shared, topic: object.topic.clone(), can_shrink: object.pace.can_shrink() };
+        let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
+        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.buffers).await;
+        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
+        object.plan = Some(plan);
+        let (rows, bytes) = read?;
+        if !source.lock {
+            let again = connection.place_again(&source).await?;
+            if again.filenode != head.place.filenode || again.oid != head.place.oid {
+                return Err(Error::new(Kind::Changed, "the table was rewritten while it was read without a lock"));
+            }
+        }
+        connection.commit().await?;
+        self.connection = Some(connection);
+        object.pace = object.pace.after(began.elapsed(), bytes);
+        object.advance(source.leaf, &head, chunk, rows, bytes);
+        progress(object, &source, &head, rows);
+        if object.current_leaf().is_none() {
+            finish(object, self.moment.as_ref());
+        }
+        Ok(())
+    }
+
+    // ---- commit: rows and watermarks in one Kafka transaction ----
+
+    async fn commit_due(&mut self) -> Result<()> {
+        let due = |owner: &Owner| owner.open_for().is_some_and(|open| open >= TRANSACTION) || owner.bytes >= CHUNK_BYTES;
+        let due: Vec<i32> = self.owners.values().filter(|owner| due(owner)).map(|owner| owner.partition).collect();
+        for partition in due {
+            self.commit(partition).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits whatever is open; at the end, and now and then, empty windows too.
+    async fn commit_all(&mut self, last: bool) -> Result<()> {
+        let due = |owner: &Owner| {
+            owner.open_for().is_some() || ((last || owner.committed_at.elapsed() >= EMPTY_WINDOWS) && owner.is_dirty())
+        };
+        let due: Vec<i32> = self.owners.values().filter(|owner| due(owner)).map(|owner| owner.partition).collect();
+        for partition in due {
+            self.commit(partition).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, partition: i32) -> Result<()> {
+        self.confirm(partition).await?;
+        let Some(owner) = self.owners.get_mut(&partition) else { return Ok(()) };
+        let (rows, bytes) = (owner.rows, owner.bytes);
+        match owner.commit(&self.shared.offsets, PATIENCE) {
+            Ok(()) => {
+                self.delivered.rows += rows;
+                self.delivered.bytes += bytes;
+                Ok(())
+            }
+            Err(error) => {
+                let refused = owner.producer.failed_topic();
+                let object = refused.and_then(|topic| owner.objects.values_mut().find(|object| object.topic == topic));
+                let Some(object) = object else { return Err(self.shared.name_successor(partition, error)) };
+                tracing::error!(object = %object.name, topic = %object.topic, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed");
+                object.failed = Some(error.object(object.name.to_string()));
+                self.take_back(partition)
+            }
+        }
+    }
+
+    /// Waits, not for long, until the log is on disk as far as the sweeps to be committed reach into it: until then a crash
+    /// of the server could take rows back that we publish. What is not confirmed now may be by a later look.
+    async fn confirm(&mut self, partition: i32) -> Result<()> {
+        let deadline = self.looked_at + FLUSH;
+        let unconfirmed = |owner: &Owner| {
+            owner.rows > 0 && owner.objects.values().any(|object| object.is_dirty() && !object.pending.history.is_confirmed())
+        };
+        while self.owners.get(&partition).is_some_and(unconfirmed) {
+            let connection = self.take_connection().await?;
+            let moment = connection.moment().await?;
+            self.connection = Some(connection);
+            if self.moment.as_ref().is_none_or(|known| known.markers != moment.markers) {
+                return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
+            }
+            for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
+                object.pending.history.confirm(moment.flushed);
+            }
+            if Instant::now() >= deadline || self.shared.stop.is_cancelled() {
+                break;
+            }
+            if self.owners.get(&partition).is_some_and(unconfirmed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, partition: i32) -> Result<()> {
+        let (Some(owner), Some(moment)) = (self.owners.get_mut(&partition), &self.moment) else { return Ok(()) };
+        self.next_look = Instant::now();
+        owner.abort(moment, PATIENCE)
+    }
+
+    // ---- failures, waiting, the end ----
+
+    /// Waits a failure out, or ends the task with it.
+    async fn recover(&mut self, error: Error) -> Result<()> {
+        let answer = answer(error.kind());
+        let first_connection = self.moment.is_none() && error.kind() == Kind::Refused;
+        if answer == Answer::Stop || first_connection {
+            return Err(error);
+        }
+        let delay = if answer == Answer::LookAgain { Duration::from_millis(20) } else { self.delays.next() };
+        tracing::warn!(error = %error, cause = %error.causes(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "interrupted");
+        self.connection = None;
+        self.discovered = None;
+        self.next_look = Instant::now();
+        let rebuild = answer == Answer::Rebuild;
+        if rebuild {
+            // After a failure of Kafka memory is not trusted: the start sequence reads what was really committed.
+            self.owners.clear();
+        } else if let Some(moment) = &self.moment {
+            let mut broken = Vec::new();
+            for owner in self.owners.values_mut() {
+                if let Err(error) = owner.abort(moment, PATIENCE) {
+                    if error.kind() == Kind::Fenced {
+                        return Err(self.shared.name_successor(owner.partition, error));
+                    }
+                    broken.push(owner.partition);
+                }
+            }
+            self.owners.retain(|partition, _| !broken.contains(partition));
+        }
+        if self.shared.stop.is_cancelled() {
+            // Nothing is lost: what is not committed is read again by the next start.
+            self.owners.clear();
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.shared.stop.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    async fn wait(&self) {
+        let resting = |object: &&Object| object.failed.is_none() && object.sweep.is_some();
+        let wake = self.objects().filter(resting).map(|object| object.not_before).min();
+        let until = wake.unwrap_or(self.next_look).min(self.next_look);
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => {}
+            () = self.shared.stop.cancelled() => {}
+        }
+    }
+
+    /// Whether `--once` has nothing left to do.
+    fn is_finished(&self) -> bool {
+        let Some(goal) = self.goal else { return false };
+        self.shared.once && self.objects().all(|object| object.failed.is_some() || object.has_reached(goal))
+    }
+
+    /// The connection, put back only after success: every failure on the way connects anew.
+    async fn take_connection(&mut self) -> Result<Connection> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let connection = Connection::open(&self.shared.config.database, &self.shared.config.name).await?;
+        let session = connection.session().await?;
+        self.settings.money_scale = session.money_scale;
+        tracing::info!(version = session.version, role = %session.role, address = %session.address, "connected to PostgreSQL");
+        Ok(connection)
+    }
+
+    fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.owners.values().flat_map(|owner| owner.objects.values())
+    }
+
+    fn tell(&mut self) {
+        const EVERY: Duration = Duration::from_secs(60);
+        if self.delivered.told.elapsed() >= EVERY {
+            if self.delivered.rows > 0 {
+                tracing::info!(rows = self.delivered.rows, bytes = self.delivered.bytes, "delivered in the last minute");
+            }
+            self.delivered = Delivered { rows: 0, bytes: 0, told: Instant::now() };
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for object in self.objects() {
+            summary.objects += 1;
+            summary.rows += object.pending.rows;
+            summary.bytes += object.pending.bytes;
+            summary.failed.extend(object.failed.as_ref().map(Error::report));
+        }
+        summary
+    }
+}
+
+/// One COPY on its way into the producer.
+struct Reading<'a> {
+    shared: &'a Shared,
+    topic: String,
+    can_shrink: bool,
+}
+
+impl Reading<'_> {
+    /// How many rows and bytes. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
+    /// blocked in COPY holds its lock, an ALTER TABLE queues behind it, and the application's reads behind that.
+    async fn read(&self, connection: &Connection, copy: &str, plan: &mut Plan, owner: &mut Owner, buffers: &mut (Vec<u8>, Vec<u8>)) -> Result<(u64, u64)> {
+        const BETWEEN_POLLS: u64 = 1024;
+        let (key, value) = buffers;
+        let started = Instant::now();
+        let longest = owner.producer.transaction_timeout() / 4;
+        let mut waited = Duration::ZERO;
+        let (mut rows, mut bytes) = (0, 0);
+        let mut tuples = connection.copy(copy).await?;
+        while let Some(tuple) = tuples.next().await? {
+            plan.encoder.encode(&tuple, key, value)?;
+            owner.begin_once()?;
+            let key = (!key.is_empty()).then_some(&key[..]);
+            while let Append::Full = owner.producer.append(&self.topic, key, Some(value))? {
+                let since = Instant::now();
+                owner.producer.poll(Duration::from_millis(1));
+                waited += since.elapsed();
+                if waited > self.shared.config.source_stall {
+                    return Err(Error::new(Kind::Stalled, format!("Kafka kept PostgreSQL waiting for {waited:.1?}"))
+                        .hint("nothing: the chunk is read again, smaller; look at Kafka if it goes on"));
+                }
+            }
+            rows += 1;
+            let size = key.map_or(0, <[u8]>::len) + value.len();
+            bytes += size as u64;
+            owner.rows += 1;
+            owner.bytes += size as u64;
+            if rows % BETWEEN_POLLS == 0 {
+                owner.producer.poll(Duration::ZERO);
+                if self.can_shrink && (started.elapsed() > longest || bytes > 2 * CHUNK_BYTES) {
+                    return Err(Error::new(Kind::Stalled, "the chunk is too much for one transaction"));
+                }
+            } else if self.can_shrink && bytes > 2 * CHUNK_BYTES {
+                return Err(Error::new(Kind::Stalled, "the chunk is too much for one transaction"));
+            }
+        }
+        owner.producer.poll(Duration::ZERO);
+        Ok((rows, bytes))
+    }
+}
+
+/// LOCK TABLE wants a right on the whole table, which a grant on columns is not.
+fn is_lock_refused(error: &Error) -> bool {
+    error.causes().contains("42501")
+}
+
+/// The sweep of the whole object is over.
+fn finish(object: &mut Object, moment: Option<&Moment>) {
+    let Some(clock) = object.sweep.take() else { return };
+    let xmin = object.pending.floor(object.leaves());
+    let seconds = clock.started.elapsed().as_secs_f64();
+    let behind = moment.map_or(0, |moment| moment.snapshot.xmax.saturating_sub(xmin));
+    if clock.load {
+        tracing::info!(object = %object.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "caught_up");
+    } else {
+        tracing::debug!(object = %object.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "delta");
+    }
+    object.rest(&clock);
+    if object.changes.is_none() && clock.busy >= WORTH_SKIPPING {
+        // From the next sweep on its counters are watched.
+        object.changes = Some(-1);
+    }
+}
+
+fn progress(object: &mut Object, source: &Source, head: &Head, rows: u64) {
+    let next = object.pending.leaves.get(&source.leaf).and_then(|leaf| leaf.sweep).map(|sweep| sweep.next.block);
+    let Some(clock) = &mut object.sweep else { return };
+    clock.rows += rows;
+    if !clock.load || clock.told.elapsed() < TELL {
+        return;
+    }
+    clock.told = Instant::now();
+    let (read, blocks) = (u64::from(next.unwrap_or(head.place.blocks)), u64::from(head.place.blocks).max(1));
+    let seconds = clock.started.elapsed().as_secs_f64();
+    clock.blocks = (read, blocks);
+    tracing::info!(
+        object = %object.name, leaf = %source.leaf_name, rows = clock.rows,
+        percent = read * 100 / blocks, rows_per_second = (clock.rows as f64 / seconds) as u64, "loading"
+    );
+}
+
+fn tell_verdict(name: &TableName, verdict: &Verdict, again: bool) {
+    match verdict {
+        Verdict::Same => {}
+        Verdict::FallBack { xmin, lsn, why } if again => {
+            tracing::warn!(object = %name, xmin, lsn = %lsn, "history changed: {why}; rows from this transaction id on come again");
+        }
+        Verdict::FallBack { xmin, lsn, why } => {
+            tracing::info!(object = %name, xmin, lsn = %lsn, "history confirmed: {why}; nothing comes again");
+        }
+        Verdict::LoadAgain { why } => {
+            tracing::warn!(object = %name, "history changed: {why}; the table is loaded again");
+        }
+    }
+}
+
+fn gone(name: &TableName) -> Error {
+    Error::new(Kind::Changed, "it is no longer ours").object(name.to_string())
+}
+
+fn seconds_since_1970() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

@@ -1,0 +1,212 @@
+//! Owns the tasks: what they share, which partitions each gets, and the order of the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::kafka::{Admin, Claim, OffsetsTopic, Stored};
+use crate::poll::Moment;
+use crate::postgres::Holder;
+use crate::registry::Registry;
+use crate::retry::{Answer, Delays, answer};
+use crate::task::{Summary, Task};
+use crate::{Error, Kind, Result};
+
+/// How long another connector's open transaction in our offsets partition is waited for: the longest that a broker grants.
+const OPEN_TRANSACTION: Duration = Duration::from_secs(15 * 60);
+/// How long tasks may take to finish their step and commit after they were asked to stop.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// What the tasks of a connector share.
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub registry: Registry,
+    pub admin: Admin,
+    pub offsets: OffsetsTopic,
+    pub stop: CancellationToken,
+    /// `--once`: end when everything visible at the start is delivered.
+    pub once: bool,
+    started: String,
+}
+
+impl Shared {
+    /// The id by which Kafka fences: one per connector and partition, whatever task has it.
+    pub fn transactional_id(&self, partition: i32) -> String {
+        format!("{}-{}-{partition}", self.config.group_id, self.config.name)
+    }
+
+    /// What is stored in a partition, after everything that may still be open there has ended.
+    pub fn read_offsets(&self, partition: i32) -> Result<Stored> {
+        self.offsets.read(&self.config.kafka, &self.config.name, partition, OPEN_TRANSACTION, &mut |waiting| {
+            tracing::warn!(
+                partition,
+                offset = waiting.offset,
+                end = waiting.end,
+                "another transaction is open in the offsets partition; waiting for its end, as what stands behind it cannot be read yet"
+            );
+        })
+    }
+
+    /// How we sign for a partition.
+    pub fn claim(&self) -> Claim {
+        Claim { worker: worker_id(), started: self.started.clone(), partitions: self.offsets.partitions }
+    }
+
+    /// A partition that nobody signed for under this number of partitions: either the connector is new here, or the offsets
+    /// topic was given more partitions, and the progress of its objects stands where the old number put it.
+    pub fn refuse_other_layout(&self, partition: i32) -> Result<()> {
+        for other in (0..self.offsets.partitions).filter(|other| *other != partition) {
+            let Some(claim) = self.read_offsets(other)?.claim else { continue };
+            if claim.partitions != self.offsets.partitions {
+                return Err(Error::new(
+                    Kind::Config,
+                    format!(
+                        "{} has {} partitions, and had {} when this connector stored its progress",
+                        self.offsets.name, self.offsets.partitions, claim.partitions
+                    ),
+                )
+                .hint("set offset.storage.topic to a new topic to load again, or restore the topic with its former number of partitions"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says who took a partition over.
+    pub fn name_successor(&self, partition: i32, error: Error) -> Error {
+        if error.kind() != Kind::Fenced {
+            return error;
+        }
+        let claim = self.offsets.read(&self.config.kafka, &self.config.name, partition, Duration::from_secs(5), &mut |_| {});
+        let who = match claim.map(|stored| stored.claim) {
+            Ok(Some(claim)) if claim.worker != worker_id() => format!("{}, running since {}", claim.worker, claim.started),
+            _ => "another instance that has not signed yet".to_owned(),
+        };
+        let name = &self.config.name;
+        Error::new(Kind::Fenced, format!("connector {name} was taken over, offsets partition {partition}: by {who}"))
+            .because(error)
+            .hint("run one instance of a connector; this one stops, and nothing of it was delivered twice")
+    }
+
+    /// Tells who holds the window back.
+    pub fn tell_holder(&self, holder: Option<Holder>, moment: &Moment) {
+        match holder {
+            Some(holder) => tracing::info!(
+                pid = %holder.who, user = %holder.user, database = %holder.database, xid = holder.xid, xids_behind = holder.age,
+                xmin = moment.snapshot.xmin, "held back by an open transaction: rows written since it began wait for its end"
+            ),
+            None => tracing::info!(xmin = moment.snapshot.xmin, "held back by a transaction that cannot be seen from here"),
+        }
+    }
+}
+
+/// Runs a connector until `stop` is cancelled, or with `once` until everything visible at the start is delivered.
+pub async fn run(config: Arc<Config>, once: bool, stop: CancellationToken) -> Result<Summary> {
+    let Some(shared) = prepare(&config, once, &stop).await? else { return Ok(Summary::default()) };
+    let tasks = i32::from(config.tasks_max).min(shared.offsets.partitions);
+    let mut running = Vec::new();
+    for number in 0..tasks {
+        let partitions: Vec<i32> = (0..shared.offsets.partitions).filter(|p| p % tasks == number).collect();
+        running.push(spawn(number, Arc::clone(&shared), partitions)?);
+    }
+    let mut total = Summary::default();
+    let mut first_error = None;
+    for task in running {
+        match ended(task, &stop).await {
+            Ok(summary) => {
+                total.rows += summary.rows;
+                total.bytes += summary.bytes;
+                total.objects += summary.objects;
+                total.failed.extend(summary.failed);
+            }
+            Err(error) => {
+                // One that is fenced, or cannot go on, takes the others along: half a connector helps nobody.
+                stop.cancel();
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) => Err(error),
+        None => Ok(total),
+    }
+}
+
+/// Waits for a task; once it was asked to stop, not for long.
+async fn ended(mut task: oneshot::Receiver<Result<Summary>>, stop: &CancellationToken) -> Result<Summary> {
+    let lost = || Error::new(Kind::Io, "a task ended without a word");
+    tokio::select! {
+        ended = &mut task => return ended.unwrap_or_else(|_| Err(lost())),
+        () = stop.cancelled() => {}
+    }
+    match tokio::time::timeout(LEAVE, task).await {
+        Ok(ended) => ended.unwrap_or_else(|_| Err(lost())),
+        Err(_) => {
+            tracing::warn!("a task did not finish in time; what it has not committed is read again by the next start");
+            Ok(Summary::default())
+        }
+    }
+}
+
+/// What every task needs; waits until Kafka and the registry are there. `None`: stopped meanwhile.
+async fn prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> Result<Option<Arc<Shared>>> {
+    let mut delays = Delays::default();
+    loop {
+        let error = match try_prepare(config, once, stop).await {
+            Ok(shared) => return Ok(Some(Arc::new(shared))),
+            Err(error) => error,
+        };
+        if matches!(answer(error.kind()), Answer::Fail | Answer::Stop) {
+            return Err(error);
+        }
+        let delay = delays.next();
+        tracing::warn!(error = %error, cause = %error.causes(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "cannot start yet");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> Result<Shared> {
+    let admin = Admin::new(&config.kafka, &config.name)?;
+    let offsets = OffsetsTopic::ensure(&admin, &config.offset_storage).await?;
+    Ok(Shared {
+        config: Arc::clone(config),
+        registry: Registry::new(&config.schema_registry)?,
+        admin,
+        offsets,
+        stop: stop.clone(),
+        once,
+        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    })
+}
+
+fn spawn(number: i32, shared: Arc<Shared>, partitions: Vec<i32>) -> Result<oneshot::Receiver<Result<Summary>>> {
+    let (done, result) = oneshot::channel();
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let ended = match runtime {
+            Ok(runtime) => runtime.block_on(Task::new(shared, partitions).run()),
+            Err(error) => Err(Error::new(Kind::Io, "a task's runtime cannot be built").because(error)),
+        };
+        let _ = done.send(ended);
+    };
+    std::thread::Builder::new()
+        .name(format!("task-{number}"))
+        .spawn(body)
+        .map_err(|error| Error::new(Kind::Io, "a task's thread cannot be started").because(error))?;
+    Ok(result)
+}
+
+/// `host:pid`.
+fn worker_id() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "localhost",
+        host => host,
+    };
+    format!("{host}:{}", std::process::id())
+}
