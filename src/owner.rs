@@ -75,9 +75,12 @@ impl Owner {
     pub fn stored(&self, key: &[u8], topic: &OffsetsTopic, object: &TableName) -> Result<Option<Watermark>> {
         let Some(value) = self.stored.get(key) else { return Ok(None) };
         Watermark::from_json(value).map(Some).map_err(|why| {
-            Error::new(Kind::Offsets, format!("its record in {}, partition {}, is unreadable: {why}", topic.name, self.partition))
-                .object(object.to_string())
-                .hint("write a tombstone under its key to load the table again, or put the former value back")
+            Error::new(
+                Kind::Offsets,
+                format!("its record in {}, partition {}, is unreadable: {why}", topic.name, self.partition),
+            )
+            .object(object.to_string())
+            .hint("write a tombstone under its key to load the table again, or put the former value back")
         })
     }
 

@@ -163,7 +163,12 @@ impl Task {
         }
         self.judge(&moment)?;
         self.hold_back(&connection, &moment).await?;
-        if !unchanged || self.owners.values().any(|owner| owner.objects.values().any(|o| o.sweep.is_none() && !o.has_reached(moment.snapshot.xmin))) {
+        if !unchanged
+            || self
+                .owners
+                .values()
+                .any(|owner| owner.objects.values().any(|o| o.sweep.is_none() && !o.has_reached(moment.snapshot.xmin)))
+        {
             self.begin_sweeps(&connection, &moment).await?;
         }
         self.moment = Some(moment);
@@ -202,7 +207,9 @@ impl Task {
             object.failed = unreadable.or(object.failed);
             object.check_identity(moment);
             match &object.failed {
-                Some(error) => tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed"),
+                Some(error) => {
+                    tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed")
+                }
                 None => tracing::info!(
                     object = %name, topic = %object.topic, xmin = object.pending.floor(object.leaves()),
                     rows = object.pending.rows, stored = object.committed.is_some(), "object found"
@@ -264,7 +271,8 @@ impl Task {
         let clock = seconds_since_1970();
         let once = self.shared.once;
         // Read before the snapshots of the sweeps to come: a change that is counted later is seen by the next look.
-        let dear: Vec<u32> = self.objects().filter(|object| object.changes.is_some()).flat_map(Object::leaves).collect();
+        let dear: Vec<u32> =
+            self.objects().filter(|object| object.changes.is_some()).flat_map(Object::leaves).collect();
         let counters: BTreeMap<u32, i64> = match dear.is_empty() || moment.markers.in_recovery {
             true => BTreeMap::new(),
             false => connection.changes(&dear).await?.into_iter().collect(),
@@ -284,7 +292,8 @@ impl Task {
                 if count.is_some() {
                     object.changes = count;
                 }
-                object.sweep = Some(SweepClock { load, started: now, busy: Duration::ZERO, rows: 0, told: now, blocks: (0, 0) });
+                object.sweep =
+                    Some(SweepClock { load, started: now, busy: Duration::ZERO, rows: 0, told: now, blocks: (0, 0) });
             }
         }
         Ok(())
@@ -378,7 +387,10 @@ impl Task {
             Sight::Behind => {
                 connection.rollback().await?;
                 self.connection = Some(connection);
-                return Err(Error::new(Kind::Locked, "the server has not come as far as the window: a standby that lags"));
+                return Err(Error::new(
+                    Kind::Locked,
+                    "the server has not come as far as the window: a standby that lags",
+                ));
             }
             Sight::Faded => {
                 connection.rollback().await?;
@@ -392,7 +404,9 @@ impl Task {
         if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
             connection.commit().await?;
             self.connection = Some(connection);
-            let plan = Plan::make(&shared.config, &shared.registry, &shared.admin, object, head.description, &self.settings).await?;
+            let plan =
+                Plan::make(&shared.config, &shared.registry, &shared.admin, object, head.description, &self.settings)
+                    .await?;
             object.plan = Some(plan);
             return Ok(());
         }
@@ -437,7 +451,8 @@ impl Task {
     // ---- commit: rows and watermarks in one Kafka transaction ----
 
     async fn commit_due(&mut self) -> Result<()> {
-        let due = |owner: &Owner| owner.open_for().is_some_and(|open| open >= TRANSACTION) || owner.bytes >= CHUNK_BYTES;
+        let due =
+            |owner: &Owner| owner.open_for().is_some_and(|open| open >= TRANSACTION) || owner.bytes >= CHUNK_BYTES;
         let due: Vec<i32> = self.owners.values().filter(|owner| due(owner)).map(|owner| owner.partition).collect();
         for partition in due {
             self.commit(partition).await?;
@@ -483,7 +498,8 @@ impl Task {
     async fn confirm(&mut self, partition: i32) -> Result<()> {
         let deadline = self.looked_at + FLUSH;
         let unconfirmed = |owner: &Owner| {
-            owner.rows > 0 && owner.objects.values().any(|object| object.is_dirty() && !object.pending.history.is_confirmed())
+            owner.rows > 0
+                && owner.objects.values().any(|object| object.is_dirty() && !object.pending.history.is_confirmed())
         };
         while self.owners.get(&partition).is_some_and(unconfirmed) {
             let connection = self.take_connection().await?;
@@ -589,7 +605,11 @@ impl Task {
         const EVERY: Duration = Duration::from_secs(60);
         if self.delivered.told.elapsed() >= EVERY {
             if self.delivered.rows > 0 {
-                tracing::info!(rows = self.delivered.rows, bytes = self.delivered.bytes, "delivered in the last minute");
+                tracing::info!(
+                    rows = self.delivered.rows,
+                    bytes = self.delivered.bytes,
+                    "delivered in the last minute"
+                );
             }
             self.delivered = Delivered { rows: 0, bytes: 0, told: Instant::now() };
         }
@@ -617,7 +637,14 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// How many rows and bytes. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
     /// blocked in COPY holds its lock, an ALTER TABLE queues behind it, and the application's reads behind that.
-    async fn read(&self, connection: &Connection, copy: &str, plan: &mut Plan, owner: &mut Owner, buffers: &mut (Vec<u8>, Vec<u8>)) -> Result<(u64, u64)> {
+    async fn read(
+        &self,
+        connection: &Connection,
+        copy: &str,
+        plan: &mut Plan,
+        owner: &mut Owner,
+        buffers: &mut (Vec<u8>, Vec<u8>),
+    ) -> Result<(u64, u64)> {
         const BETWEEN_POLLS: u64 = 1024;
         let (key, value) = buffers;
         let started = Instant::now();

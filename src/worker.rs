@@ -79,9 +79,12 @@ impl Shared {
         if error.kind() != Kind::Fenced {
             return error;
         }
-        let claim = self.offsets.read(&self.config.kafka, &self.config.name, partition, Duration::from_secs(5), &mut |_| {});
+        let claim =
+            self.offsets.read(&self.config.kafka, &self.config.name, partition, Duration::from_secs(5), &mut |_| {});
         let who = match claim.map(|stored| stored.claim) {
-            Ok(Some(claim)) if claim.worker != worker_id() => format!("{}, running since {}", claim.worker, claim.started),
+            Ok(Some(claim)) if claim.worker != worker_id() => {
+                format!("{}, running since {}", claim.worker, claim.started)
+            }
             _ => "another instance that has not signed yet".to_owned(),
         };
         let name = &self.config.name;
@@ -97,7 +100,9 @@ impl Shared {
                 pid = %holder.who, user = %holder.user, database = %holder.database, xid = holder.xid, xids_behind = holder.age,
                 xmin = moment.snapshot.xmin, "held back by an open transaction: rows written since it began wait for its end"
             ),
-            None => tracing::info!(xmin = moment.snapshot.xmin, "held back by a transaction that cannot be seen from here"),
+            None => {
+                tracing::info!(xmin = moment.snapshot.xmin, "held back by a transaction that cannot be seen from here")
+            }
         }
     }
 }

@@ -107,13 +107,19 @@ impl Encoder {
         let mut places = std::mem::take(&mut self.places);
         places.clear();
         let encoded = self.encode_value(tuple, &mut places, value);
-        let encoded = encoded.and_then(|()| if self.key.is_empty() { Ok(()) } else { self.encode_key(tuple, &places, key) });
+        let encoded =
+            encoded.and_then(|()| if self.key.is_empty() { Ok(()) } else { self.encode_key(tuple, &places, key) });
         self.places = places;
         encoded.map_err(|(column, bad)| self.explain(column, bad))
     }
 
     #[inline]
-    fn encode_value(&self, tuple: &[u8], places: &mut Vec<(usize, usize)>, value: &mut Vec<u8>) -> Result<(), (usize, Bad)> {
+    fn encode_value(
+        &self,
+        tuple: &[u8],
+        places: &mut Vec<(usize, usize)>,
+        value: &mut Vec<u8>,
+    ) -> Result<(), (usize, Bad)> {
         let mut rest = tuple;
         let count = u16::from_be_bytes(take(&mut rest).map_err(|bad| (usize::MAX, bad))?);
         if usize::from(count) != self.columns.len() {
@@ -156,20 +162,23 @@ impl Encoder {
     #[cold]
     fn explain(&self, column: usize, bad: Bad) -> Error {
         let Some(step) = self.columns.get(column) else {
-            return Error::new(Kind::Row, "a row is malformed: it has not the fields that were asked for").object(&self.table);
+            return Error::new(Kind::Row, "a row is malformed: it has not the fields that were asked for")
+                .object(&self.table);
         };
         let quoted = postgres_protocol::escape::escape_identifier(&step.name);
-        let find = |condition: &str| format!("find the rows with: SELECT * FROM {} WHERE {quoted} {condition}", self.table);
+        let find =
+            |condition: &str| format!("find the rows with: SELECT * FROM {} WHERE {quoted} {condition}", self.table);
         let malformed = || "is something between us and PostgreSQL that rewrites answers?".to_owned();
         let (what, hint) = match bad {
             Bad::Length | Bad::Content => ("a value is not what its type can hold", malformed()),
             Bad::Utf8 => ("a text is not UTF-8", malformed()),
-            Bad::NotFinite => (
-                "a value is NaN or infinite, which a decimal cannot hold",
-                find("IN ('NaN', 'Infinity', '-Infinity')"),
-            ),
+            Bad::NotFinite => {
+                ("a value is NaN or infinite, which a decimal cannot hold", find("IN ('NaN', 'Infinity', '-Infinity')"))
+            }
             Bad::Scale => ("a value has more digits after the point than its column is declared with", malformed()),
-            Bad::TooLate => ("a date or timestamp is later than 64 bits of microseconds since 1970 hold", find("> '294247-01-10'")),
+            Bad::TooLate => {
+                ("a date or timestamp is later than 64 bits of microseconds since 1970 hold", find("> '294247-01-10'"))
+            }
             Bad::Dimensions => (
                 "an array has several dimensions, which this version does not read",
                 format!("find the rows with: SELECT * FROM {} WHERE array_ndims({quoted}) > 1", self.table),
@@ -202,7 +211,8 @@ mod tests {
             column(4, "at", "timestamptz", -1, true),
         ];
         let names = RecordNames::new("shop", &TableName::new("public", "orders"));
-        let mut encoder = Encoder::new(&names, &Description { columns, key: vec![0] }, &Settings { money_scale: 2 }).unwrap();
+        let mut encoder =
+            Encoder::new(&names, &Description { columns, key: vec![0] }, &Settings { money_scale: 2 }).unwrap();
         encoder.set_ids(Some(1), 258);
         encoder
     }
@@ -235,7 +245,11 @@ mod tests {
         let Value::Record(fields) = decoded else { panic!("not a record") };
         assert_eq!(fields[0].1, Value::Long(7));
         assert_eq!(fields[1].1, Value::Union(0, Box::new(Value::Null)));
-        assert!(matches!(&fields[2].1, Value::Union(1, total) if matches!(&**total, Value::Decimal(_))), "{:?}", fields[2]);
+        assert!(
+            matches!(&fields[2].1, Value::Union(1, total) if matches!(&**total, Value::Decimal(_))),
+            "{:?}",
+            fields[2]
+        );
         assert_eq!(fields[3].1, Value::TimestampMicros(946_684_800_000_000));
     }
 

@@ -153,7 +153,9 @@ fn insert_before(schema: &mut Map<String, Value>, before: &str, key: &str, value
     let mut inserted = Some((key.to_owned(), value));
     let mut ordered = Map::new();
     for (name, old) in std::mem::take(schema) {
-        if name == before && let Some((key, value)) = inserted.take() {
+        if name == before
+            && let Some((key, value)) = inserted.take()
+        {
             ordered.insert(key, value);
         }
         ordered.insert(name, old);

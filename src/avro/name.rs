@@ -17,7 +17,8 @@ pub struct RecordNames {
 impl RecordNames {
     pub fn new(prefix: &str, table: &TableName) -> Self {
         // A prefix may have parts of its own; schema and table are one each, whatever they hold.
-        let parts = prefix.split('.').chain([table.schema.as_str(), table.name.as_str()]).filter(|part| !part.is_empty());
+        let parts =
+            prefix.split('.').chain([table.schema.as_str(), table.name.as_str()]).filter(|part| !part.is_empty());
         let namespace: Vec<String> = parts.map(scrub).collect();
         RecordNames { namespace: namespace.join("."), table: table.to_string() }
     }
@@ -56,7 +57,10 @@ pub(super) fn fields(columns: &[Column]) -> (Vec<String>, Vec<String>) {
             while taken.contains(&name) {
                 name = format!("{name}_{}", column.attnum);
             }
-            warnings.push(format!("column \"{}\" is field {name}, as {collided} is the field of another column", column.name));
+            warnings.push(format!(
+                "column \"{}\" is field {name}, as {collided} is the field of another column",
+                column.name
+            ));
         }
         taken.insert(name.clone());
         name

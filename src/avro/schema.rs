@@ -28,7 +28,9 @@ pub(super) fn record(namespace: &str, name: &str, fields: &[Field<'_>]) -> Resul
     .to_string();
     match apache_avro::Schema::parse_str(&schema) {
         Ok(_) => Ok(schema),
-        Err(error) => Err(Error::new(Kind::Schema, format!("its schema {namespace}.{name} is not valid Avro")).because(error)),
+        Err(error) => {
+            Err(Error::new(Kind::Schema, format!("its schema {namespace}.{name} is not valid Avro")).because(error))
+        }
     }
 }
 

@@ -71,7 +71,9 @@ impl ConsumerContext for Context {}
 
 /// A client that cannot be built: a property's value is wrong.
 pub fn unbuildable(error: KafkaError) -> Error {
-    Error::new(Kind::Config, "a Kafka client cannot be built from [kafka]").because(error).hint("check the properties under [kafka]")
+    Error::new(Kind::Config, "a Kafka client cannot be built from [kafka]")
+        .because(error)
+        .hint("check the properties under [kafka]")
 }
 
 /// Kafka does not answer.

@@ -136,7 +136,9 @@ impl OffsetsTopic {
         let consumer = self.consumer(kafka, connector, "read_committed")?;
         let mut assignment = TopicPartitionList::new();
         let added = assignment.add_partition_offset(&self.name, partition, Offset::Beginning);
-        added.and_then(|()| consumer.assign(&assignment)).map_err(|error| unreachable("the offsets cannot be read", error))?;
+        added
+            .and_then(|()| consumer.assign(&assignment))
+            .map_err(|error| unreachable("the offsets cannot be read", error))?;
         let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         let mut heard = Instant::now();
         loop {
@@ -153,7 +155,10 @@ impl OffsetsTopic {
                 None => {}
             }
             if heard.elapsed() >= 3 * TIMEOUT {
-                return Err(Error::new(Kind::Kafka, format!("{}, partition {partition}, cannot be read to its end", self.name)));
+                return Err(Error::new(
+                    Kind::Kafka,
+                    format!("{}, partition {partition}, cannot be read to its end", self.name),
+                ));
             }
         }
         let claim = last.remove(&Claim::key(connector, partition)).flatten();
@@ -169,7 +174,10 @@ impl OffsetsTopic {
         config.set("group.id", format!("strandline-{connector}"));
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
-        config.set("isolation.level", isolation).set("fetch.wait.max.ms", "10").set("queued.max.messages.kbytes", "8192");
+        config
+            .set("isolation.level", isolation)
+            .set("fetch.wait.max.ms", "10")
+            .set("queued.max.messages.kbytes", "8192");
         config.create_with_context(Context::default()).map_err(unbuildable)
     }
 
@@ -184,7 +192,14 @@ impl OffsetsTopic {
 
 fn is_passing(code: rdkafka::error::RDKafkaErrorCode) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
-    matches!(code, Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::NotLeaderForPartition | Code::LeaderNotAvailable)
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::OperationTimedOut
+            | Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+    )
 }
 
 #[cfg(test)]
@@ -201,7 +216,9 @@ mod tests {
     #[test]
     fn only_keys_of_the_connector_are_ours() {
         assert!(is_ours(&key("shop", "public.orders"), "shop"));
-        for other in [&b"[\"shop2\",{\"table\":\"a.b\"}]"[..], b"[\"shop\"]", b"\"shop\"", b"", b"[\"shop\",{},1]", b"\xff"] {
+        for other in
+            [&b"[\"shop2\",{\"table\":\"a.b\"}]"[..], b"[\"shop\"]", b"\"shop\"", b"", b"[\"shop\",{},1]", b"\xff"]
+        {
             assert!(!is_ours(other, "shop"), "{other:?}");
         }
     }

@@ -150,7 +150,13 @@ impl Producer {
         self.send(topic, None, key, value)
     }
 
-    fn send(&mut self, topic: &str, partition: Option<i32>, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Append> {
+    fn send(
+        &mut self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<Append> {
         let record = BaseRecord::<[u8], [u8]> { partition, ..BaseRecord::to(topic) };
         let record = BaseRecord { key, payload: value, ..record };
         match self.inner.send(record) {
@@ -161,8 +167,11 @@ impl Producer {
             Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Ok(Append::Full),
             Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
                 let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-                Err(Error::new(Kind::Topic, format!("a record of {size} bytes for {topic} is larger than message.max.bytes"))
-                    .hint("raise kafka.\"message.max.bytes\" and the topic's max.message.bytes"))
+                Err(Error::new(
+                    Kind::Topic,
+                    format!("a record of {size} bytes for {topic} is larger than message.max.bytes"),
+                )
+                .hint("raise kafka.\"message.max.bytes\" and the topic's max.message.bytes"))
             }
             Err((error, _)) => Err(self.explain("a record could not be queued", error)),
         }
@@ -186,7 +195,9 @@ impl Producer {
             self.drain(deadline)?;
         }
         for offset in offsets {
-            while let Append::Full = self.send(topic, Some(offset.partition), Some(&offset.key), offset.value.as_deref())? {
+            while let Append::Full =
+                self.send(topic, Some(offset.partition), Some(&offset.key), offset.value.as_deref())?
+            {
                 self.poll(Duration::from_millis(1));
                 if Instant::now() >= deadline {
                     return Err(Error::new(Kind::Kafka, "Kafka took no more records").hint("are the brokers up?"));
@@ -195,7 +206,9 @@ impl Producer {
         }
         self.drain(deadline)?;
         if self.exactly_once {
-            self.until(deadline, "the transaction could not be committed", |producer, slice| producer.commit_transaction(slice))?;
+            self.until(deadline, "the transaction could not be committed", |producer, slice| {
+                producer.commit_transaction(slice)
+            })?;
         }
         Ok(())
     }
@@ -213,7 +226,9 @@ impl Producer {
         if !self.exactly_once {
             return Ok(());
         }
-        self.until(deadline, "the transaction could not be aborted", |producer, slice| producer.abort_transaction(slice))
+        self.until(deadline, "the transaction could not be aborted", |producer, slice| {
+            producer.abort_transaction(slice)
+        })
     }
 
     /// The topic of a record that Kafka refused for a reason that lasts.
@@ -240,19 +255,25 @@ impl Producer {
         match failed {
             None => Ok(()),
             Some((_, code)) if is_fencing(code) => Err(fenced(format!("{code}"))),
-            Some((topic, code)) if is_lasting(code) => Err(Error::new(Kind::Topic, format!("Kafka refuses records for topic {topic}"))
-                .because(code.to_string())
-                .hint(lasting_hint(code))),
-            Some((topic, code)) => Err(Error::new(Kind::Transaction, format!("records for topic {topic} were not written"))
-                .because(code.to_string())
-                .hint("they are read and sent again")),
+            Some((topic, code)) if is_lasting(code) => {
+                Err(Error::new(Kind::Topic, format!("Kafka refuses records for topic {topic}"))
+                    .because(code.to_string())
+                    .hint(lasting_hint(code)))
+            }
+            Some((topic, code)) => {
+                Err(Error::new(Kind::Transaction, format!("records for topic {topic} were not written"))
+                    .because(code.to_string())
+                    .hint("they are read and sent again"))
+            }
         }
     }
 
     fn check_fatal(&self) -> Result<()> {
         match self.inner.client().fatal_error() {
             Some((code, reason)) if is_fencing(code) => Err(fenced(reason)),
-            Some((_, reason)) => Err(Error::new(Kind::Transaction, "the producer cannot go on").because(reason).hint("it is built anew")),
+            Some((_, reason)) => {
+                Err(Error::new(Kind::Transaction, "the producer cannot go on").because(reason).hint("it is built anew"))
+            }
             None => Ok(()),
         }
     }
@@ -272,7 +293,9 @@ impl Producer {
                 Err(error) => error,
             };
             let again = match &error {
-                KafkaError::Transaction(error) => error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort(),
+                KafkaError::Transaction(error) => {
+                    error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort()
+                }
                 KafkaError::Flush(code) => *code == Code::OperationTimedOut,
                 _ => false,
             };
@@ -314,7 +337,10 @@ fn fenced(cause: String) -> Error {
 }
 
 fn is_fencing(code: Code) -> bool {
-    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced)
+    matches!(
+        code,
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced
+    )
 }
 
 /// Refusals that trying again does not mend.
@@ -336,7 +362,9 @@ fn lasting_hint(code: Code) -> &'static str {
     match code {
         Code::TopicAuthorizationFailed => "grant the principal WRITE and DESCRIBE on the topic",
         Code::MessageSizeTooLarge => "raise the topic's max.message.bytes",
-        Code::InvalidRecord => "a compacted topic takes no record without a key: change the topic's cleanup.policy, or give the table a key",
+        Code::InvalidRecord => {
+            "a compacted topic takes no record without a key: change the topic's cleanup.policy, or give the table a key"
+        }
         Code::UnknownTopic | Code::UnknownTopicOrPartition => "create the topic again, and restart",
         _ => "see the cause",
     }

@@ -42,8 +42,11 @@ impl Admin {
             return Ok(partitions);
         }
         if !topic.create {
-            return Err(Error::new(Kind::Topic, format!("the topic {name} does not exist, and topic.creation.enable is false"))
-                .hint(format!("create it: kafka-topics.sh --create --topic {name} …")));
+            return Err(Error::new(
+                Kind::Topic,
+                format!("the topic {name} does not exist, and topic.creation.enable is false"),
+            )
+            .hint(format!("create it: kafka-topics.sh --create --topic {name} …")));
         }
         let wanted = Wanted {
             name,
@@ -59,7 +62,8 @@ impl Admin {
     /// The number of partitions of a topic whose partitions all have a leader; `None`: there is no such topic.
     pub(super) fn partitions(&self, name: &str) -> Result<Option<i32>> {
         let metadata = self.client.inner().fetch_metadata(Some(name), TIMEOUT);
-        let metadata = metadata.map_err(|error| unreachable(format!("Kafka does not say whether topic {name} exists"), error))?;
+        let metadata =
+            metadata.map_err(|error| unreachable(format!("Kafka does not say whether topic {name} exists"), error))?;
         let Some(topic) = metadata.topics().first() else { return Ok(None) };
         match topic.error().map(Code::from) {
             None => {}
@@ -69,9 +73,12 @@ impl Admin {
                 return Err(Error::new(Kind::Topic, format!("the Kafka principal may not see topic {name}"))
                     .hint("grant it DESCRIBE, WRITE and CREATE on the topic"));
             }
-            Some(code) => return Err(unreachable(format!("topic {name} is not available"), KafkaError::MetadataFetch(code))),
+            Some(code) => {
+                return Err(unreachable(format!("topic {name} is not available"), KafkaError::MetadataFetch(code)));
+            }
         }
-        let ready = !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0);
+        let ready =
+            !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0);
         Ok(ready.then(|| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)))
     }
 
@@ -111,9 +118,11 @@ impl Admin {
     pub(super) async fn setting(&self, topic: &str, name: &str) -> Result<Option<String>> {
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
         let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-        let answers = answers.map_err(|error| unreachable(format!("the settings of topic {topic} are not told"), error))?;
+        let answers =
+            answers.map_err(|error| unreachable(format!("the settings of topic {topic} are not told"), error))?;
         // Without the right to see settings we go on: the topic was made by somebody who had it.
-        let found = answers.into_iter().flatten().find_map(|resource| resource.get(name).and_then(|entry| entry.value.clone()));
+        let found =
+            answers.into_iter().flatten().find_map(|resource| resource.get(name).and_then(|entry| entry.value.clone()));
         Ok(found)
     }
 }

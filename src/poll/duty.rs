@@ -34,6 +34,9 @@ mod tests {
     fn a_sweep_of_a_second_may_come_every_twenty() {
         let started = Instant::now();
         assert_eq!(Duty::OBJECT.next(started, Duration::from_secs(1)), started + Duration::from_secs(20));
-        assert_eq!(Duty::CONNECTOR.shared_by(2).next(started, Duration::from_secs(1)), started + Duration::from_secs(8));
+        assert_eq!(
+            Duty::CONNECTOR.shared_by(2).next(started, Duration::from_secs(1)),
+            started + Duration::from_secs(8)
+        );
     }
 }

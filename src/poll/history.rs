@@ -132,7 +132,9 @@ impl History {
         match (known.in_recovery, now.in_recovery) {
             (false, false) if now.timeline == known.timeline => self.same_timeline(xmax, moment),
             // The very process that we read as a standby was promoted: all that it replayed, it has.
-            (true, false) if now.started == known.started => self.newest(moment, Why::Promoted, |entry, end| entry.lsn <= end),
+            (true, false) if now.started == known.started => {
+                self.newest(moment, Why::Promoted, |entry, end| entry.lsn <= end)
+            }
             (_, false) if now.timeline == known.timeline.wrapping_add(1) => self.promoted(moment, lag, Why::Promoted),
             (true, false) if now.timeline == known.timeline => self.promoted(moment, lag, Why::Promoted),
             (false, true) if now.timeline == known.timeline => self.promoted(moment, lag, Why::NowStandby),
@@ -152,7 +154,8 @@ impl History {
         let clean_start = moment.replayed.is_none();
         let end = moment.replayed.unwrap_or(moment.lsn);
         let log_is_short = entry.lsn > end.max(moment.lsn);
-        let ids_are_short = entry.xmin > moment.snapshot.xmax || (clean_start && self.is_confirmed() && xmax > moment.snapshot.xmax);
+        let ids_are_short =
+            entry.xmin > moment.snapshot.xmax || (clean_start && self.is_confirmed() && xmax > moment.snapshot.xmax);
         if log_is_short || ids_are_short {
             return Verdict::LoadAgain { why: Why::OlderCopy };
         }

@@ -267,7 +267,10 @@ mod tests {
         let chunk = Pace::Blocks(1).chunk(Tid::default());
         let sql = copy(&leaf, "\"id\"", chunk, Window { from: 0, to: 813 }, Ages { from: 0, to: 7 });
         assert!(sql.contains("FROM \"public\".\"or\"\"ders\" WHERE tableoid = 9::pg_catalog.oid AND ((id IS NOT NULL) AND (id < 10)) AND ctid"));
-        assert!(head(&leaf, Window { from: 0, to: 813 }).contains("LOCK TABLE \"public\".\"or\"\"ders\" IN ACCESS SHARE MODE"));
+        assert!(
+            head(&leaf, Window { from: 0, to: 813 })
+                .contains("LOCK TABLE \"public\".\"or\"\"ders\" IN ACCESS SHARE MODE")
+        );
     }
 
     #[test]

@@ -106,7 +106,8 @@ struct RawType {
 impl Description {
     /// Reads the JSON that [`crate::poll::sql::describe`] asks for.
     pub fn from_json(json: &str) -> Result<Self> {
-        let unreadable = |what: String| Error::new(Kind::Changed, format!("the catalog's description of the table is {what}"));
+        let unreadable =
+            |what: String| Error::new(Kind::Changed, format!("the catalog's description of the table is {what}"));
         let raw: Raw = serde_json::from_str(json).map_err(|error| unreadable("unreadable".into()).because(error))?;
         let columns = raw.columns.into_iter().map(RawColumn::column).collect::<Option<Vec<_>>>();
         let columns = columns.ok_or_else(|| unreadable("without a type for some column".into()))?;
@@ -121,9 +122,20 @@ impl RawColumn {
     fn column(self) -> Option<Column> {
         let mut types = self.types?.into_iter();
         let first = types.next()?;
-        let typmod = if first.array { types.as_slice().first().map_or(first.typmod, |element| element.typmod) } else { first.typmod };
+        let typmod = if first.array {
+            types.as_slice().first().map_or(first.typmod, |element| element.typmod)
+        } else {
+            first.typmod
+        };
         let type_ = first.resolve(&mut types)?;
-        Some(Column { attnum: self.attnum, name: self.name, not_null: self.not_null, declared: self.declared, type_, typmod })
+        Some(Column {
+            attnum: self.attnum,
+            name: self.name,
+            not_null: self.not_null,
+            declared: self.declared,
+            type_,
+            typmod,
+        })
     }
 }
 
@@ -157,7 +169,12 @@ mod tests {
 
     #[test]
     fn a_description_that_cannot_be_is_refused() {
-        for json in ["", "{}", r#"{"columns":[],"key":[1]}"#, r#"{"columns":[{"attnum":1,"name":"a","not_null":true,"declared":"x","types":null}],"key":null}"#] {
+        for json in [
+            "",
+            "{}",
+            r#"{"columns":[],"key":[1]}"#,
+            r#"{"columns":[{"attnum":1,"name":"a","not_null":true,"declared":"x","types":null}],"key":null}"#,
+        ] {
             assert!(Description::from_json(json).is_err(), "{json}");
         }
     }

@@ -38,7 +38,9 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 fn explain(code: &SqlState, message: &str) -> (Kind, &'static str, &'static str) {
     let no_hba = message.contains("pg_hba.conf");
     match code.code() {
-        "28P01" => (Kind::Refused, "1003: the password or the user is refused", "check database.user and database.password"),
+        "28P01" => {
+            (Kind::Refused, "1003: the password or the user is refused", "check database.user and database.password")
+        }
         "28000" if no_hba => (
             Kind::Refused,
             "1024: the server's pg_hba.conf does not let us in",
@@ -51,11 +53,17 @@ fn explain(code: &SqlState, message: &str) -> (Kind, &'static str, &'static str)
         ),
         "3D000" => (Kind::Refused, "1017: there is no such database", "check database.dbname"),
         "42501" => (Kind::Denied, "1012: the role lacks a right", "grant it; `strandline check` prints the statement"),
-        "42P01" | "3F000" | "42703" | "42704" => {
-            (Kind::Changed, "the table or column is not there any more", "nothing, if it was dropped or renamed on purpose")
+        "42P01" | "3F000" | "42703" | "42704" => (
+            Kind::Changed,
+            "the table or column is not there any more",
+            "nothing, if it was dropped or renamed on purpose",
+        ),
+        "55P03" => {
+            (Kind::Locked, "the table is locked by another session", "it is tried again; look for a long ALTER TABLE")
         }
-        "55P03" => (Kind::Locked, "the table is locked by another session", "it is tried again; look for a long ALTER TABLE"),
-        "0A000" => (Kind::Denied, "PostgreSQL does not support this on the object", "exclude the object with tables.exclude"),
+        "0A000" => {
+            (Kind::Denied, "PostgreSQL does not support this on the object", "exclude the object with tables.exclude")
+        }
         "53300" => (Kind::Unreachable, "the server has no connection left", "raise its limit or lower tasks.max"),
         code if code.starts_with("08") || code.starts_with("57P") => {
             (Kind::Unreachable, "PostgreSQL ended the connection", "it is tried again")
@@ -76,7 +84,11 @@ fn explain_io(text: &str, closed: bool) -> (Kind, &'static str, &'static str) {
         text if text.contains("configuration") => {
             (Kind::Refused, "1023: the connection settings are not accepted", "check the keys under [database]")
         }
-        _ => (Kind::Unreachable, "1006: PostgreSQL cannot be reached", "check database.hostname and database.port, and firewalls between"),
+        _ => (
+            Kind::Unreachable,
+            "1006: PostgreSQL cannot be reached",
+            "check database.hostname and database.port, and firewalls between",
+        ),
     }
 }
 

@@ -42,12 +42,14 @@ const TRIES: usize = 4;
 impl Registry {
     pub fn new(config: &SchemaRegistry) -> Result<Registry> {
         let urls = config.urls.iter().map(|url| {
-            Url::parse(url).map_err(|error| Error::new(Kind::Config, "schema_registry.url is not an address").because(error))
+            Url::parse(url)
+                .map_err(|error| Error::new(Kind::Config, "schema_registry.url is not an address").because(error))
         });
         // Redirects are not followed: credentials would travel with them.
         let http = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
         Ok(Registry {
-            http: http.map_err(|error| Error::new(Kind::Config, "the registry's client cannot be built").because(error))?,
+            http: http
+                .map_err(|error| Error::new(Kind::Config, "the registry's client cannot be built").because(error))?,
             urls: urls.collect::<Result<_>>()?,
             user: config.user.clone().map(|user| (user, config.password.clone())),
             ids: Mutex::default(),
@@ -63,7 +65,8 @@ impl Registry {
         let body = serde_json::json!({ "schema": schema }).to_string();
         let answer = self.ask(Method::POST, &["subjects", subject, "versions"], Some(body), subject).await?;
         let registered: Registered = serde_json::from_str(&answer).map_err(|error| {
-            Error::new(Kind::Registry, format!("the registry's answer for subject {subject} is not one")).because(error)
+            Error::new(Kind::Registry, format!("the registry's answer for subject {subject} is not one"))
+                .because(error)
                 .hint("is schema_registry.url the registry's base address?")
         })?;
         if let Ok(mut ids) = self.ids.lock() {
@@ -155,9 +158,15 @@ fn refused(status: StatusCode, refusal: Refusal, subject: &str, base: &Url) -> E
             format!("the registry at {at} refuses us"),
             "check schema_registry.user and schema_registry.password, and the right to write the subject",
         ),
-        404 => (Kind::Schema, format!("the registry at {at} knows no such address"), "is schema_registry.url its base address?"),
+        404 => (
+            Kind::Schema,
+            format!("the registry at {at} knows no such address"),
+            "is schema_registry.url its base address?",
+        ),
         _ if passes(status) => (Kind::Registry, format!("the registry at {at} is busy or ill"), "it is tried again"),
-        code => (Kind::Schema, format!("the registry at {at} answers {code}"), "is schema_registry.url its base address?"),
+        code => {
+            (Kind::Schema, format!("the registry at {at} answers {code}"), "is schema_registry.url its base address?")
+        }
     };
     let Refusal { error_code, message: said } = refusal;
     Error::new(kind, message).because(format!("HTTP {}, error {error_code}: {said}", status.as_u16())).hint(hint)
@@ -190,7 +199,12 @@ mod tests {
                 }
                 asked.push(String::from_utf8(request).unwrap());
                 let (status, body) = answer.split_once('|').unwrap();
-                write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+                write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .unwrap();
             }
             asked
         });
@@ -209,7 +223,11 @@ mod tests {
         assert_eq!(registry.register("weird/subject ?#%é-value", "\"int\"").await.unwrap(), 7);
         let asked = asked.join().unwrap();
         assert_eq!(asked.len(), 2);
-        assert!(asked[1].starts_with("POST /apis/ccompat/v7/subjects/weird%2Fsubject%20%3F%23%25%C3%A9-value/versions "), "{}", asked[1]);
+        assert!(
+            asked[1].starts_with("POST /apis/ccompat/v7/subjects/weird%2Fsubject%20%3F%23%25%C3%A9-value/versions "),
+            "{}",
+            asked[1]
+        );
         assert!(asked[1].ends_with(r#"{"schema":"\"int\""}"#));
     }
 

@@ -1,0 +1,125 @@
+//! `check`: reaches all three servers, finds the tables, looks at the rights; every problem in one list.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::{DONE, FAILED};
+use crate::config::Config;
+use crate::kafka::Admin;
+use crate::poll::{TableName, choose, sql};
+use crate::postgres::Connection;
+use crate::registry::Registry;
+use crate::{Error, Kind, Result};
+
+/// What was looked at, and what came of it.
+struct Finding {
+    what: &'static str,
+    outcome: Result<String, Error>,
+}
+
+pub async fn check(config: &Config, as_json: bool) -> Result<u8> {
+    let mut findings = Vec::new();
+    postgres(config, &mut findings).await;
+    let kafka = Admin::new(&config.kafka, &config.name).and_then(|admin| admin.reach());
+    findings.push(Finding { what: "kafka", outcome: kafka.map(|brokers| format!("{brokers} broker(s) answer")) });
+    let registry = match Registry::new(&config.schema_registry) {
+        Ok(registry) => registry.reach().await,
+        Err(error) => Err(error),
+    };
+    findings.push(Finding { what: "schema registry", outcome: registry.map(|()| "answers".to_owned()) });
+    let failed = findings.iter().any(|finding| finding.outcome.is_err());
+    let text = if as_json { to_json(&findings) } else { to_text(&findings) };
+    // Whoever reads us may have left already.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(if failed { FAILED } else { DONE })
+}
+
+async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
+    let mut found = |what, outcome| findings.push(Finding { what, outcome });
+    let connection = match Connection::open(&config.database, &config.name).await {
+        Ok(connection) => connection,
+        Err(error) => return found("postgresql", Err(error)),
+    };
+    let session = match connection.session().await {
+        Ok(session) => session,
+        Err(error) => return found("postgresql", Err(error)),
+    };
+    let (version, role) = (session.version, session.role);
+    found("postgresql", Ok(format!("version {version}, role {role}, sees us as {}", session.address)));
+    match connection.moment().await {
+        Ok(moment) => {
+            let kind = if moment.markers.in_recovery { "standby" } else { "primary" };
+            found(
+                "history",
+                Ok(format!("{kind}, timeline {}, xmin {}", moment.markers.timeline, moment.snapshot.xmin)),
+            );
+        }
+        Err(error) => found(
+            "history",
+            Err(error.hint("the role needs what PostgreSQL grants to everybody: pg_control_system() and friends")),
+        ),
+    }
+    let choices = match connection.discover().await {
+        Ok(tables) => choose(config, tables),
+        Err(error) => return found("tables", Err(error)),
+    };
+    if choices.is_empty() {
+        let patterns: Vec<String> = config.tables.include.iter().map(ToString::to_string).collect();
+        found(
+            "tables",
+            Err(Error::new(Kind::Denied, format!("no table matches tables.include = {patterns:?}"))
+                .hint("patterns match schema.table as stored, case included; the schema needs USAGE")),
+        );
+    }
+    let missing = |name: &TableName| !choices.iter().any(|choice| choice.table.name == *name);
+    for pattern in config.tables.include.iter().filter_map(|pattern| pattern.only_table()).filter(|name| missing(name))
+    {
+        found(
+            "table",
+            Err(Error::new(Kind::Denied, "there is no such table")
+                .object(pattern.to_string())
+                .hint("check tables.include; names match as stored")),
+        );
+    }
+    for choice in &choices {
+        let name = choice.table.name.to_string();
+        match &choice.refused {
+            Some(error) => {
+                let mut told = Error::new(error.kind(), error.to_string());
+                told = match choice.table.granted {
+                    false => told.hint(sql::grant(&choice.table.name, &role)),
+                    true => told.hint(error.hint_text().unwrap_or_default()),
+                };
+                found("table", Err(told));
+            }
+            None => found("table", Ok(format!("{name} → {}", choice.topic))),
+        }
+    }
+}
+
+fn to_text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        match &finding.outcome {
+            Ok(said) => text.push_str(&format!("ok      {}: {said}\n", finding.what)),
+            Err(error) => {
+                text.push_str(&format!("FAILED  {}: {}\n", finding.what, error.report().replace('\n', "\n      ")))
+            }
+        }
+    }
+    text
+}
+
+fn to_json(findings: &[Finding]) -> String {
+    let findings: Vec<_> = findings
+        .iter()
+        .map(|finding| match &finding.outcome {
+            Ok(said) => json!({ "check": finding.what, "ok": true, "message": said }),
+            Err(error) => json!({
+                "check": finding.what, "ok": false, "message": error.to_string(), "cause": error.causes(), "hint": error.hint_text(),
+            }),
+        })
+        .collect();
+    format!("{}\n", json!({ "checks": findings }))
+}
