@@ -1,7 +1,75 @@
-//! Being built.
-use super::{Config, Problems};
-#[derive(Debug, Default)]
-pub struct Sources {}
-pub fn load(_sources: &Sources) -> Result<Config, Problems> {
-    Err(Problems)
+//! Defaults < file < environment < command line, merged and read into a [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use figment::value::Dict;
+use figment::{Figment, Profile, Provider};
+
+use super::layer::Layer;
+use super::problem::{Origin, Problem, Problems};
+use super::reader::{Reader, Setting};
+use super::{Config, section};
+
+/// Where a configuration comes from. All of it is passed in, so that nothing depends on the state of the process.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The TOML file; it has to exist.
+    pub file: PathBuf,
+    /// The environment's variables, all of them: `STRANDLINE_…` are settings, any may be named by `${env:…}`.
+    pub environment: Vec<(String, String)>,
+    /// `--set key=value`, in their order.
+    pub set: Vec<(String, String)>,
+}
+
+/// Reads and checks one connector's configuration, or says everything that is wrong with it.
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    let text = std::fs::read_to_string(&sources.file).map_err(|error| {
+        Problems::new(vec![Problem {
+            key: "configuration file".to_owned(),
+            origin: Origin::Whole(sources.file.clone()),
+            found: error.to_string(),
+            message: "a TOML file; --config or STRANDLINE_CONFIG names another".to_owned(),
+        }])
+    })?;
+    let mut problems = Vec::new();
+    // With a broken file everything else would be reported as missing.
+    let Some(file) = Layer::file(&sources.file, &text, &mut problems) else {
+        return Err(Problems::new(problems));
+    };
+    let environment = Layer::environment(&sources.environment, &mut problems);
+    let layers = [Layer::defaults(), file, environment, Layer::flags(&sources.set)];
+    let settings = merge(&layers).map_err(|error| {
+        Problems::new(vec![Problem {
+            key: "configuration".to_owned(),
+            origin: Origin::Whole(sources.file.clone()),
+            found: error.to_string(),
+            message: "layers that can be merged".to_owned(),
+        }])
+    })?;
+    let lookup =
+        |name: &str| sources.environment.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
+    let mut reader = Reader::new(settings, &sources.file, &lookup, problems);
+    let config = section::config(&mut reader);
+    match reader.finish() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(Problems::new(problems)),
+    }
+}
+
+/// Puts the layers over each other; figment's tag on each value says which layer won.
+fn merge(layers: &[Layer]) -> Result<BTreeMap<String, Setting>, figment::Error> {
+    let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
+    let values: Dict = figment.data()?.remove(&Profile::Default).unwrap_or_default();
+    let origin = |key: &str, tag| {
+        let layer = figment.get_metadata(tag)?.name.as_ref();
+        layers.iter().find_map(|one| one.origin(layer, key)).cloned()
+    };
+    Ok(values
+        .into_iter()
+        .map(|(key, value)| {
+            let origin = origin(&key, value.tag()).unwrap_or(Origin::Default);
+            (key, Setting { value, origin })
+        })
+        .collect())
 }

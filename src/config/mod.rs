@@ -1,12 +1,23 @@
-//! What may be configured (pure). Where it comes from stands in [`load`]; what is wrong with it in [`problem`].
+//! What may be configured. [`load`] reads it: `layer` knows where settings come from, `key` what each may be, `reader`
+//! joins the two and collects what is wrong, `section` builds the structs below.
 
+mod database;
+mod key;
+mod layer;
+mod librdkafka;
 mod load;
+mod nearest;
+mod placeholder;
 mod problem;
+mod reader;
 mod secret;
+mod section;
+mod url;
 
+pub use database::Target;
 pub use load::{Sources, load};
-pub use problem::{Problem, Problems};
-pub use secret::Secret;
+pub use problem::{Origin, Problem, Problems};
+pub use secret::{Secret, redact};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,15 +27,21 @@ use std::time::Duration;
 pub struct Config {
     /// `name`: 1 to 255 characters, unique in the Kafka cluster; part of every key in the offsets topic.
     pub name: String,
+    /// `[database]`: the source.
     pub database: Database,
+    /// `[tables]`: which of its tables become objects.
     pub tables: Tables,
     /// `[objects.<alias>]`: objects set apart from the others, by alias.
     pub objects: BTreeMap<String, Object>,
     /// `poll.interval`: from the start of one poll to the start of the next.
     pub poll_interval: Duration,
+    /// `[topic]`: how topics are named and created.
     pub topic: Topic,
+    /// `[kafka]`: the connection to Kafka.
     pub kafka: Kafka,
+    /// `[schema_registry]`: the connection to the Schema Registry.
     pub schema_registry: SchemaRegistry,
+    /// `[offset.storage]`: the topic that holds the progress.
     pub offset_storage: OffsetStorage,
     /// `tasks.max`: how many threads (and PostgreSQL connections) share the objects.
     pub tasks_max: u16,
@@ -38,40 +55,54 @@ pub struct Config {
     pub failover_lag: Duration,
 }
 
-/// `[database]`: the raw texts, `${env:…}` and `${file:…}` not yet replaced, since they are read again at every reconnect.
+/// `[database]`: the raw texts, `${env:…}` and `${file:…}` not yet replaced, since they are read again at every
+/// connection: [`Database::resolve`].
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// `database.url` = `postgres://…`; excludes the parts.
+    /// `database.url`: `postgres://…` or `key=value` pairs; excludes the parts that follow.
     pub url: Option<Secret>,
+    /// `database.hostname`: a name, an address or a socket's directory; several with commas are tried in turn.
     pub hostname: Option<String>,
+    /// `database.port`: one for all hosts, or one for each.
     pub port: Option<String>,
+    /// `database.user`: the role; the process's user unless set, as in libpq.
     pub user: Option<String>,
+    /// `database.password`, or `database.password_file` as a `${file:…}`.
     pub password: Option<Secret>,
+    /// `database.dbname`.
     pub dbname: Option<String>,
-    pub sslmode: SslMode,
-    /// `database.sslrootcert`: PEM, every certificate in it is trusted.
+    /// `database.sslmode`; goes before the URL's.
+    pub sslmode: Option<SslMode>,
+    /// `database.sslrootcert`: PEM, every certificate in it is trusted; `system`: the machine's own.
     pub sslrootcert: Option<std::path::PathBuf>,
     /// `database.connect_timeout`: name, TCP, TLS and authentication together.
     pub connect_timeout: Duration,
 }
 
-/// libpq's meanings.
+/// How far TLS goes, with libpq's meanings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SslMode {
+    /// No TLS.
     Disable,
+    /// TLS if the server offers it; nobody is verified.
     #[default]
     Prefer,
+    /// TLS, or no connection; nobody is verified unless `sslrootcert` is set.
     Require,
+    /// The server's certificate comes from a trusted authority.
     VerifyCa,
+    /// And it is made out to the host's name.
     VerifyFull,
 }
 
 /// `[tables]`: which tables become objects.
 #[derive(Clone, Debug)]
 pub struct Tables {
+    /// `tables.include`: every table of `database.schema` unless set.
     pub include: Vec<crate::poll::Pattern>,
+    /// `tables.exclude`: left out again.
     pub exclude: Vec<crate::poll::Pattern>,
-    /// `tables.include_new`: whether tables created later are picked up.
+    /// `tables.refresh_interval`: how often tables created later are looked for when nothing else makes us look.
     pub refresh_interval: Duration,
 }
 
@@ -102,15 +133,18 @@ pub struct Topic {
 /// `[kafka]`: librdkafka's properties by their own names. Values are secrets until proven otherwise.
 #[derive(Clone, Debug)]
 pub struct Kafka {
+    /// By librdkafka's names, each known to it and none that Strandline sets itself.
     pub properties: BTreeMap<String, Secret>,
 }
 
 /// `[schema_registry]`.
 #[derive(Clone, Debug)]
 pub struct SchemaRegistry {
-    /// Base URLs, tried in this order.
+    /// Base URLs, tried in this order; without user, password and closing slash.
     pub urls: Vec<String>,
+    /// `schema_registry.user`, or the URL's.
     pub user: Option<String>,
+    /// `schema_registry.password`, `password_file`, or the URL's.
     pub password: Option<Secret>,
 }
 

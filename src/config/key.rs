@@ -1,0 +1,263 @@
+//! Every key that may be configured: one table, from which settings are read, refused and explained.
+
+use std::time::Duration;
+
+use super::nearest::nearest;
+
+/// A key and what it takes.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Dotted; a part in `<>` stands for any name.
+    pub name: &'static str,
+    /// What its value must be.
+    pub takes: Takes,
+    /// As it would be written after `--set`; none: the key has no value unless it is set.
+    pub default: Option<&'static str>,
+    /// One line for people.
+    pub doc: &'static str,
+}
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// A text.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// A TCP port, or several with commas between them.
+    Ports,
+    /// Texts: a list, or one text with commas between them.
+    List,
+    /// True or false.
+    Flag,
+    /// An integer within these bounds.
+    Integer(i64, i64),
+    /// An integer from 1 to this bound, or -1 for the broker's default.
+    OrBroker(i64),
+    /// A time with its unit, at least this long.
+    Time(Duration),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Any single value, handed on as text.
+    Any,
+}
+
+/// What would be right, for a report.
+impl std::fmt::Display for Takes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Takes::Text | Takes::Secret => f.write_str("a text in quotes"),
+            Takes::Ports => f.write_str("a port from 1 to 65535"),
+            Takes::List => f.write_str("a list of texts: [\"a\", \"b\"]"),
+            Takes::Flag => f.write_str("true or false"),
+            Takes::Integer(least, most) => write!(f, "an integer from {least} to {most}"),
+            Takes::OrBroker(most) => write!(f, "an integer from 1 to {most}, or -1 for the broker's default"),
+            Takes::Time(least) if least.is_zero() => f.write_str("a time with its unit, such as \"5s\" or \"10m\""),
+            Takes::Time(least) => {
+                write!(f, "a time with its unit, such as \"5s\", at least {}", humantime::format_duration(*least))
+            }
+            Takes::OneOf(words) => {
+                for (position, word) in words.iter().enumerate() {
+                    let before = match position {
+                        0 => "",
+                        last if last + 1 == words.len() => " or ",
+                        _ => ", ",
+                    };
+                    write!(f, "{before}{word}")?;
+                }
+                Ok(())
+            }
+            Takes::Any => f.write_str("one value: a text, a number, true or false"),
+        }
+    }
+}
+
+/// The modes of TLS in words.
+pub(super) fn sslmodes() -> String {
+    Takes::OneOf(SSLMODES).to_string()
+}
+
+const fn key(name: &'static str, takes: Takes, default: Option<&'static str>, doc: &'static str) -> Key {
+    Key { name, takes, default, doc }
+}
+
+const fn millis(least: u64) -> Takes {
+    Takes::Time(Duration::from_millis(least))
+}
+
+/// The modes of libpq; `allow` is taken for `prefer`.
+pub(super) const SSLMODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// The table. The example `config/strandline.toml` has the same keys in the same order.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("name", Takes::Text, None, "the connector's name, unique in the Kafka cluster; part of every stored offset's key"),
+    key("group.id", Takes::Text, Some("strandline"), "the first part of every transactional id"),
+    key("tasks.max", Takes::Integer(1, 64), Some("1"), "threads, each with a PostgreSQL connection, that share the objects"),
+    key("exactly.once.support", Takes::OneOf(&["required", "requested", "disabled"]), Some("required"), "rows and progress in one Kafka transaction; disabled: at least once"),
+    key("source.stall", millis(100), Some("5s"), "how long Kafka may keep PostgreSQL waiting before the read is given up and repeated"),
+    key("failover.lag", millis(0), Some("10m"), "the most that a promoted standby may have lagged behind"),
+    key("database.url", Takes::Secret, None, "postgres://… or key=value pairs; instead of the parts below"),
+    key("database.hostname", Takes::Text, None, "the server's host, or the directory of its socket"),
+    key("database.port", Takes::Ports, None, "the server's port; 5432 unless set"),
+    key("database.user", Takes::Text, None, "the role to log in as"),
+    key("database.password", Takes::Secret, None, "its password"),
+    key("database.password_file", Takes::Text, None, "a file that holds the password, read again at every connection"),
+    key("database.dbname", Takes::Text, None, "the database"),
+    key("database.schema", Takes::Text, Some("public"), "the schema of table names and patterns that name none"),
+    key("database.sslmode", Takes::OneOf(SSLMODES), None, "as in libpq; prefer unless it or the URL says otherwise"),
+    key("database.sslrootcert", Takes::Text, None, "PEM file of the authorities to trust; `system` for the machine's own"),
+    key("database.connect_timeout", millis(100), Some("10s"), "name, TCP, TLS and login together"),
+    key("tables.include", Takes::List, None, "patterns schema.table with * and ?; every table of database.schema unless set"),
+    key("tables.exclude", Takes::List, None, "patterns that are left out again"),
+    key("tables.mode", Takes::OneOf(&["xmin"]), Some("xmin"), "how changes are found"),
+    key("tables.refresh_interval", millis(10), Some("60s"), "how often tables created later are looked for"),
+    key("objects.<alias>.table", Takes::Text, None, "schema.table of an object set apart from the others"),
+    key("objects.<alias>.topic", Takes::Text, None, "its topic, instead of <topic.prefix>.<schema>.<table>"),
+    key("poll.interval", millis(10), Some("5s"), "from the start of one poll to the start of the next"),
+    key("topic.prefix", Takes::Text, None, "the first part of every topic's name; the connector's name unless set"),
+    key("topic.creation.enable", Takes::Flag, Some("true"), "whether missing topics are created"),
+    key("topic.creation.default.partitions", Takes::OrBroker(100_000), Some("-1"), "partitions of a created topic"),
+    key("topic.creation.default.replication.factor", Takes::OrBroker(32_767), Some("-1"), "replicas of a created topic"),
+    key("topic.creation.default.<setting>", Takes::Any, None, "any other setting of a created topic"),
+    key("kafka.<property>", Takes::Any, None, "any librdkafka property that Strandline does not set itself"),
+    key("schema_registry.url", Takes::List, None, "the Schema Registry; several are tried in turn"),
+    key("schema_registry.user", Takes::Text, None, "user, or API key, for the registry"),
+    key("schema_registry.password", Takes::Secret, None, "its password, or API secret"),
+    key("schema_registry.password_file", Takes::Text, None, "a file that holds the password"),
+    key("offset.storage.topic", Takes::Text, Some("strandline-offsets"), "the compacted topic that holds the progress"),
+    key("offset.storage.partitions", Takes::Integer(1, 1_024), Some("8"), "its partitions, when Strandline creates it"),
+    key("offset.storage.replication.factor", Takes::OrBroker(32_767), Some("-1"), "its replicas, when Strandline creates it"),
+];
+
+/// What other connectors call a key of ours.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("connection.url", "database.url"),
+    ("connection.user", "database.user"),
+    ("connection.password", "database.password"),
+    ("database.host", "database.hostname"),
+    ("database.username", "database.user"),
+    ("database.name", "database.dbname"),
+    ("database.server.name", "topic.prefix"),
+    ("schema.include.list", "tables.include"),
+    ("schema.exclude.list", "tables.exclude"),
+    ("table.include.list", "tables.include"),
+    ("table.exclude.list", "tables.exclude"),
+    ("table.whitelist", "tables.include"),
+    ("table.blacklist", "tables.exclude"),
+    ("table.poll.interval.ms", "tables.refresh_interval"),
+    ("mode", "tables.mode"),
+    ("poll.interval.ms", "poll.interval"),
+    ("bootstrap.servers", "kafka.bootstrap.servers"),
+    ("schema.registry.url", "schema_registry.url"),
+    ("value.converter.schema.registry.url", "schema_registry.url"),
+    ("offset.storage.file.filename", "offset.storage.topic"),
+];
+
+impl Key {
+    /// The name chosen for the part in `<>`, if `name` is an instance of this key. Empty for a key without such a part.
+    fn instance<'a>(&self, name: &'a str) -> Option<&'a str> {
+        match self.name.split_once('<').and_then(|(head, tail)| Some((head, tail.split_once('>')?.1))) {
+            None => (self.name == name).then_some(""),
+            Some((head, tail)) => name.strip_prefix(head)?.strip_suffix(tail).filter(|chosen| !chosen.is_empty()),
+        }
+    }
+}
+
+/// The key that `name` is, or is an instance of.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.instance(name).is_some())
+}
+
+/// Whether `name` is a section: some key lies below it.
+pub(super) fn is_section(name: &str) -> bool {
+    let mut parts = name.split('.');
+    matches!((parts.next(), parts.next(), parts.next()), (Some("objects"), Some(_), None))
+        || KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// What to say of a name that is no key.
+pub(super) fn instead_of(name: &str) -> String {
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name) {
+        return format!("{ours}, which is its name here");
+    }
+    if is_section(name) {
+        return format!("a table: {}", below(name));
+    }
+    // `objects.orders.tabel`: the alias is the user's own, only the rest can be wrong.
+    let named: Vec<String> = KEYS
+        .iter()
+        .filter_map(|key| match key.name.split_once("<alias>") {
+            None => Some(key.name.to_owned()),
+            Some((head, tail)) => {
+                let alias = name.strip_prefix(head)?.rsplit_once('.')?.0;
+                Some(format!("{head}{alias}{tail}"))
+            }
+        })
+        .collect();
+    if let Some(near) = nearest(name, named.iter().map(String::as_str)) {
+        return format!("a known key; the nearest is {near}");
+    }
+    let section = name.split('.').next().unwrap_or_default();
+    if section != name && is_section(section) {
+        return format!("a known key: {}", below(section));
+    }
+    let mut sections: Vec<&str> = Vec::new();
+    for key in KEYS {
+        let section = key.name.split('.').next().unwrap_or_default();
+        if !sections.contains(&section) {
+            sections.push(section);
+        }
+    }
+    format!("a known key; they begin with {}", sections.join(", "))
+}
+
+fn below(section: &str) -> String {
+    let objects = section.starts_with("objects");
+    let keys = KEYS.iter().filter(|key| match objects {
+        true => key.name.starts_with("objects."),
+        false => key.name.strip_prefix(section).is_some_and(|rest| rest.starts_with('.')),
+    });
+    keys.map(|key| key.name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_a_free_part_match_any_name_there() {
+        assert_eq!(find("objects.a.b.table").unwrap().name, "objects.<alias>.table");
+        assert_eq!(find("kafka.linger.ms").unwrap().name, "kafka.<property>");
+        assert_eq!(find("topic.creation.default.partitions").unwrap().name, "topic.creation.default.partitions");
+        assert_eq!(find("topic.creation.default.cleanup.policy").unwrap().name, "topic.creation.default.<setting>");
+        for unknown in ["", "kafka.", "kafka", "objects..table", "objects.a", "names", "<alias>"] {
+            assert!(find(unknown).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_answered_with_what_was_meant() {
+        for (name, answer) in [
+            ("tasks.mx", "a known key; the nearest is tasks.max"),
+            ("objects.orders.tabel", "a known key; the nearest is objects.orders.table"),
+            ("connection.url", "database.url, which is its name here"),
+            ("tables", "a table: tables.include, tables.exclude, tables.mode, tables.refresh_interval"),
+            ("objects.orders", "a table: objects.<alias>.table, objects.<alias>.topic"),
+            ("poll.how_often_to_look", "a known key: poll.interval"),
+        ] {
+            assert_eq!(instead_of(name), answer, "{name}");
+        }
+        assert!(instead_of("slot.name").starts_with("a known key; they begin with name, group, tasks,"));
+    }
+
+    #[test]
+    fn every_default_and_every_choice_is_said_in_words() {
+        assert_eq!(millis(10).to_string(), "a time with its unit, such as \"5s\", at least 10ms");
+        assert_eq!(Takes::OneOf(&["a", "b", "c"]).to_string(), "a, b or c");
+        assert_eq!(Takes::OneOf(&["xmin"]).to_string(), "xmin");
+        for key in KEYS {
+            assert!(!key.doc.is_empty() && !key.takes.to_string().is_empty(), "{}", key.name);
+        }
+    }
+}

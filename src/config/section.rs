@@ -1,0 +1,232 @@
+//! From settings to a [`Config`], section by section, with the rules that hold between keys.
+
+use std::collections::BTreeMap;
+
+use super::reader::Reader;
+use super::secret::Secret;
+use super::{Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, url};
+use crate::poll::{Pattern, TableName};
+
+/// Kafka's bound on a topic's name.
+const LONGEST_TOPIC: usize = 249;
+
+/// Modes that are known and come in a later version.
+const LATER_MODES: &[&str] = &["bulk", "incrementing", "timestamp", "timestamp+incrementing"];
+
+/// Reads everything; the reader holds what is wrong.
+pub(super) fn config(reader: &mut Reader<'_>) -> Config {
+    let name = name(reader);
+    let schema = reader.text("database.schema").unwrap_or_default();
+    Config {
+        database: database::read(reader),
+        tables: tables(reader, &schema),
+        objects: objects(reader, &schema),
+        poll_interval: reader.time("poll.interval"),
+        topic: topic(reader, &name),
+        kafka: kafka(reader),
+        schema_registry: schema_registry(reader),
+        offset_storage: OffsetStorage {
+            topic: topic_name(reader, "offset.storage.topic").unwrap_or_default(),
+            partitions: reader.integer("offset.storage.partitions"),
+            replication_factor: reader.integer("offset.storage.replication.factor"),
+        },
+        tasks_max: reader.integer("tasks.max"),
+        exactly_once: reader.word("exactly.once.support") != Some("disabled"),
+        group_id: reader.required("group.id"),
+        source_stall: reader.time("source.stall"),
+        failover_lag: reader.time("failover.lag"),
+        name,
+    }
+}
+
+fn name(reader: &mut Reader<'_>) -> String {
+    let name = reader.required("name");
+    if name.chars().count() > 255 || name.contains(char::is_control) {
+        reader.refuse("name", "1 to 255 characters, none of them a control character");
+    }
+    name
+}
+
+fn tables(reader: &mut Reader<'_>, schema: &str) -> Tables {
+    let mode = reader.text("tables.mode");
+    match mode.as_deref() {
+        Some(later) if LATER_MODES.contains(&later) => {
+            reader.refuse("tables.mode", "xmin; this version reads by xmin only");
+        }
+        _ => {
+            reader.word("tables.mode");
+        }
+    }
+    let include = match reader.is_set("tables.include") {
+        true => patterns(reader, "tables.include", schema),
+        // The schema's own dots and stars are meant as they are.
+        false => Pattern::parse(&format!("\"{}\".*", schema.replace('"', "\"\"")), schema).into_iter().collect(),
+    };
+    if schema.is_empty() {
+        reader.refuse("database.schema", "a text that is not empty");
+    }
+    Tables {
+        include,
+        exclude: patterns(reader, "tables.exclude", schema),
+        refresh_interval: reader.time("tables.refresh_interval"),
+    }
+}
+
+fn patterns(reader: &mut Reader<'_>, key: &str, schema: &str) -> Vec<Pattern> {
+    let mut patterns = Vec::new();
+    for text in reader.list(key) {
+        match Pattern::parse(&text, schema) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(problem) => reader.refuse(key, format!("patterns such as \"public.*\"; {problem}")),
+        }
+    }
+    patterns
+}
+
+fn objects(reader: &mut Reader<'_>, schema: &str) -> BTreeMap<String, Object> {
+    let aliases: std::collections::BTreeSet<String> = reader
+        .below("objects.")
+        .iter()
+        .filter_map(|rest| rest.rsplit_once('.'))
+        .map(|(alias, _)| alias.to_owned())
+        .collect();
+    let mut objects: BTreeMap<String, Object> = BTreeMap::new();
+    for alias in aliases {
+        let (table_key, topic_key) = (format!("objects.{alias}.table"), format!("objects.{alias}.topic"));
+        let table = reader.required(&table_key);
+        let topic = topic_name(reader, &topic_key);
+        if table.is_empty() {
+            continue;
+        }
+        let table = match TableName::parse(&table, schema) {
+            Ok(table) => table,
+            Err(problem) => {
+                reader.refuse(&table_key, format!("schema.table; {problem}"));
+                continue;
+            }
+        };
+        for (other, object) in &objects {
+            if object.table == table {
+                reader.refuse(&table_key, format!("a table of its own; objects.{other}.table names the same"));
+            }
+            if topic.is_some() && object.topic == topic {
+                reader.refuse(&topic_key, format!("a topic of its own; objects.{other}.topic names the same"));
+            }
+        }
+        objects.insert(alias, Object { table, topic });
+    }
+    objects
+}
+
+fn topic(reader: &mut Reader<'_>, name: &str) -> Topic {
+    let prefix = match reader.is_set("topic.prefix") {
+        true => topic_name(reader, "topic.prefix").unwrap_or_default(),
+        false => {
+            if !name.is_empty() && !is_legal_topic(name) {
+                let needs = "a first part for topics, of a-z A-Z 0-9 . _ - (the connector's name has others)";
+                reader.refuse("topic.prefix", needs);
+            }
+            name.to_owned()
+        }
+    };
+    let mut settings = BTreeMap::new();
+    for setting in reader.below("topic.creation.default.") {
+        if !matches!(setting.as_str(), "partitions" | "replication.factor")
+            && let Some(value) = reader.text(&format!("topic.creation.default.{setting}"))
+        {
+            settings.insert(setting, value);
+        }
+    }
+    Topic {
+        prefix,
+        create: reader.flag("topic.creation.enable"),
+        partitions: reader.integer("topic.creation.default.partitions"),
+        replication_factor: reader.integer("topic.creation.default.replication.factor"),
+        settings,
+    }
+}
+
+fn topic_name(reader: &mut Reader<'_>, key: &str) -> Option<String> {
+    let topic = reader.text(key)?;
+    if !is_legal_topic(&topic) {
+        reader.refuse(key, "1 to 249 characters of a-z A-Z 0-9 . _ - (and not . or .. alone)");
+    }
+    Some(topic)
+}
+
+/// Kafka's rule for topics.
+fn is_legal_topic(topic: &str) -> bool {
+    let legal = |one: char| one.is_ascii_alphanumeric() || matches!(one, '.' | '_' | '-');
+    !matches!(topic, "" | "." | "..") && topic.len() <= LONGEST_TOPIC && topic.chars().all(legal)
+}
+
+fn kafka(reader: &mut Reader<'_>) -> Kafka {
+    let mut properties = BTreeMap::new();
+    for property in reader.below("kafka.") {
+        let key = format!("kafka.{property}");
+        let Some(value) = reader.text(&key) else { continue };
+        match librdkafka::check(&property, &value) {
+            Ok(()) => {
+                properties.insert(property, Secret::new(value));
+            }
+            Err(needs) => reader.refuse(&key, needs),
+        }
+    }
+    // librdkafka takes either name.
+    let servers = ["bootstrap.servers", "metadata.broker.list"];
+    if !servers.iter().any(|name| reader.is_set(&format!("kafka.{name}"))) {
+        reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
+    } else if servers.iter().filter_map(|name| properties.get(*name)).any(|value| value.reveal().trim().is_empty()) {
+        reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
+    }
+    Kafka { properties }
+}
+
+fn schema_registry(reader: &mut Reader<'_>) -> SchemaRegistry {
+    const URL: &str = "schema_registry.url";
+    let mut user = reader.text("schema_registry.user");
+    let mut password =
+        reader.raw_secret("schema_registry.password").and_then(|raw| reader.replaced("schema_registry.password", raw));
+    let mut urls = Vec::new();
+    if !reader.is_set(URL) {
+        reader.refuse(URL, "the Schema Registry's address, such as \"http://localhost:8081\"");
+    }
+    for text in reader.list(URL) {
+        let Ok(mut address) = reqwest::Url::parse(&text) else {
+            reader.refuse(URL, "an address such as \"http://localhost:8081\"");
+            continue;
+        };
+        if !matches!(address.scheme(), "http" | "https") || !address.has_host() {
+            reader.refuse(URL, "an address that begins with http:// or https://");
+            continue;
+        }
+        // User and password leave the address, so that it may be shown and none is sent twice.
+        if !address.username().is_empty() || address.password().is_some() {
+            let by_url = (url::decode(address.username()), address.password().map(url::decode).transpose());
+            let bare = address.set_username("").and_then(|()| address.set_password(None));
+            match (by_url, bare) {
+                ((Ok(by_url), Ok(secret)), Ok(())) => {
+                    if user.as_ref().is_some_and(|user| *user != by_url)
+                        || (password.is_some() && password != secret.clone().map(Secret::new))
+                    {
+                        reader.refuse(
+                            URL,
+                            "an address without user and password: schema_registry.user or another address has others",
+                        );
+                    }
+                    user = Some(by_url);
+                    password = secret.map(Secret::new).or(password);
+                }
+                _ => reader.refuse(URL, "user and password with two hexadecimal digits after every %"),
+            }
+        }
+        urls.push(address.as_str().trim_end_matches('/').to_owned());
+    }
+    if reader.is_set(URL) && urls.is_empty() {
+        reader.refuse(URL, "an address such as \"http://localhost:8081\"");
+    }
+    if user.is_none() && password.is_some() {
+        reader.refuse("schema_registry.user", "the user that schema_registry.password belongs to");
+    }
+    SchemaRegistry { urls, user, password }
+}
