@@ -47,7 +47,7 @@ impl Delays {
     const MOST: Duration = Duration::from_secs(30);
 
     /// How long to wait before the next attempt.
-    pub fn next(&mut self) -> Duration {
+    pub fn delay(&mut self) -> Duration {
         let delays = self.next.get_or_insert_with(|| {
             ExponentialBuilder::new()
                 .with_min_delay(Self::FIRST)
@@ -81,12 +81,12 @@ mod tests {
     #[test]
     fn delays_grow_and_begin_anew_after_success() {
         let mut delays = Delays::default();
-        let first = delays.next();
+        let first = delays.delay();
         for _ in 0..20 {
-            delays.next();
+            delays.delay();
         }
-        assert!(delays.next() >= Delays::MOST && delays.next() <= 2 * Delays::MOST);
+        assert!(delays.delay() >= Delays::MOST && delays.delay() <= 2 * Delays::MOST);
         delays.reset();
-        assert!(first < Duration::from_secs(1) && delays.next() < Duration::from_secs(1));
+        assert!(first < Duration::from_secs(1) && delays.delay() < Duration::from_secs(1));
     }
 }

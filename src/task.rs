@@ -5,6 +5,7 @@
 //! arrive in order.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -188,10 +189,10 @@ impl Task {
             if !self.partitions.contains(&partition) {
                 continue;
             }
-            if !self.owners.contains_key(&partition) {
-                self.owners.insert(partition, Owner::start(&shared, partition)?);
-            }
-            let Some(owner) = self.owners.get_mut(&partition) else { continue };
+            let owner = match self.owners.entry(partition) {
+                Entry::Occupied(owner) => owner.into_mut(),
+                Entry::Vacant(free) => free.insert(Owner::start(&shared, partition)?),
+            };
             if let Some(object) = owner.objects.get_mut(&name) {
                 if object.table != choice.table {
                     object.refresh(choice, moment);
@@ -344,7 +345,7 @@ impl Task {
             }
             Answer::Later => {
                 tracing::warn!(object = %name, error = %error, cause = %error.causes(), "put off");
-                object.not_before = Instant::now() + self.delays.next();
+                object.not_before = Instant::now() + self.delays.delay();
             }
             _ => {
                 if error.kind() == Kind::Stalled {
@@ -536,7 +537,7 @@ impl Task {
         if answer == Answer::Stop || first_connection {
             return Err(error);
         }
-        let delay = if answer == Answer::LookAgain { Duration::from_millis(20) } else { self.delays.next() };
+        let delay = if answer == Answer::LookAgain { Duration::from_millis(20) } else { self.delays.delay() };
         tracing::warn!(error = %error, cause = %error.causes(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "interrupted");
         self.connection = None;
         self.discovered = None;

@@ -166,7 +166,7 @@ async fn prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> 
         if matches!(answer(error.kind()), Answer::Fail | Answer::Stop) {
             return Err(error);
         }
-        let delay = delays.next();
+        let delay = delays.delay();
         tracing::warn!(error = %error, cause = %error.causes(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "cannot start yet");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}

@@ -241,7 +241,8 @@ mod tests {
         assert_eq!(key, [0, 0, 0, 0, 1, 14]);
         assert_eq!(value[..5], [0, 0, 0, 1, 2]);
         let schema = apache_avro::Schema::parse_str(encoder.value_schema()).unwrap();
-        let decoded = apache_avro::from_avro_datum(&schema, &mut &value[5..], None).unwrap();
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+        let decoded = reader.read_value(&mut &value[5..]).unwrap();
         let Value::Record(fields) = decoded else { panic!("not a record") };
         assert_eq!(fields[0].1, Value::Long(7));
         assert_eq!(fields[1].1, Value::Union(0, Box::new(Value::Null)));

@@ -72,7 +72,7 @@ fn small(numeric: &Numeric<'_>, shift: i32) -> Result<Option<i128>, Bad> {
     if value == 0 {
         return Ok(Some(0));
     }
-    let Some(power) = shift.unsigned_abs().try_into().ok().and_then(|power: u32| 10_i128.checked_pow(power)) else {
+    let Some(power) = 10_i128.checked_pow(shift.unsigned_abs()) else {
         return Ok(None);
     };
     if shift >= 0 {

@@ -158,8 +158,3 @@ pub struct OffsetStorage {
     /// `offset.storage.replication.factor`; -1: the broker's default.
     pub replication_factor: i32,
 }
-impl Database {
-    pub fn resolve(&self) -> crate::Result<tokio_postgres::Config> {
-        Err(crate::Error::new(crate::Kind::Config, "x"))
-    }
-}

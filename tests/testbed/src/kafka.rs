@@ -1,0 +1,116 @@
+//! Apache Kafka, one node.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::fetch;
+use crate::process::{Process, free_port, on_path};
+
+/// A broker.
+pub struct Kafka {
+    own: Option<Own>,
+    bootstrap: String,
+}
+
+struct Own {
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl Kafka {
+    /// The one that tests share.
+    pub fn shared() -> &'static Kafka {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("STRANDLINE_TEST_KAFKA") {
+            Ok(bootstrap) => {
+                eprintln!("testbed: Kafka of STRANDLINE_TEST_KAFKA");
+                Kafka { own: None, bootstrap }
+            }
+            Err(_) => Kafka::start(),
+        })
+    }
+
+    /// One of its own.
+    pub fn start() -> Kafka {
+        assert!(on_path("java").is_some(), "testbed: `java` is missing: install a JRE of version 17 or later");
+        let (port, controller) = (free_port(), free_port());
+        let dir = std::env::temp_dir().join(format!("strandline-kafka-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={}\n\
+             offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             offsets.topic.num.partitions=5\ntransaction.state.log.num.partitions=5\ngroup.initial.rebalance.delay.ms=0\n\
+             log.retention.ms=-1\nauto.create.topics.enable=false\n",
+            dir.join("data").display()
+        );
+        std::fs::write(dir.join("server.properties"), properties).expect("server.properties");
+        let format = java(512)
+            .args(["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "--standalone", "-c"])
+            .arg(dir.join("server.properties"))
+            .output()
+            .expect("java");
+        assert!(format.status.success(), "Kafka's storage: {}", String::from_utf8_lossy(&format.stderr));
+        let mut kafka = Kafka { own: Some(Own { dir, process: None }), bootstrap: format!("127.0.0.1:{port}") };
+        kafka.restart();
+        eprintln!("testbed: Apache Kafka at {}", kafka.bootstrap);
+        kafka
+    }
+
+    /// Host and port.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Stops its threads, as a machine that hangs would.
+    pub fn pause(&self) {
+        self.process().signal(libc::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        self.process().signal(libc::SIGCONT);
+    }
+
+    pub fn kill(&mut self) {
+        self.own.as_mut().expect("a broker of our own").process = None;
+    }
+
+    /// Starts again on the same port and data.
+    pub fn restart(&mut self) {
+        let own = self.own.as_mut().expect("a broker of our own");
+        let log = own.dir.join("log");
+        let _ = std::fs::remove_file(&log);
+        let mut command = java(768);
+        command.arg("kafka.Kafka").arg(own.dir.join("server.properties"));
+        let mut process = Process::spawn(command, None, &log);
+        process.await_ready("Kafka", Duration::from_secs(90), || {
+            std::fs::read_to_string(&log).is_ok_and(|log| log.contains("Kafka Server started"))
+        });
+        own.process = Some(process);
+    }
+
+    fn process(&self) -> &Process {
+        self.own.as_ref().and_then(|own| own.process.as_ref()).expect("a broker of our own that runs")
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.process = None;
+            let _ = std::fs::remove_dir_all(&own.dir);
+        }
+    }
+}
+
+fn java(megabytes: u32) -> Command {
+    let mut command = Command::new("java");
+    command.arg(format!("-Xmx{megabytes}m")).arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=info").arg("-cp");
+    command.arg(fetch::kafka().join("*"));
+    command
+}
