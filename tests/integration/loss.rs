@@ -1,0 +1,1 @@
+//! Loss and duplication, proven by counting row versions.

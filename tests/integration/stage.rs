@@ -1,0 +1,183 @@
+//! What every test stands on: a database, a topic prefix, a configuration, the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use strandline_testbed::{Database, Kafka, Postgres, Registry};
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+/// A test's own database, connector name and configuration.
+pub struct Stage {
+    pub database: Database,
+    pub name: String,
+    dir: TempDir,
+    pub kafka: String,
+    registry: String,
+}
+
+/// A running connector; killed when dropped.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Stage {
+    /// On the shared servers.
+    pub fn new(name: &str) -> Stage {
+        Stage::on(name, Postgres::shared().create_database(name), Kafka::shared().bootstrap())
+    }
+
+    /// On these.
+    pub fn on(name: &str, database: Database, kafka: &str) -> Stage {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let registry = Registry::shared().url().to_owned();
+        let stage = Stage { database, name, dir: TempDir::new().unwrap(), kafka: kafka.to_owned(), registry };
+        stage.configure("");
+        stage
+    }
+
+    /// Writes the configuration, with more lines at its top level first.
+    pub fn configure(&self, more: &str) {
+        let text = format!(
+            "{more}\nname = \"{name}\"\n\
+             \"offset.storage.topic\" = \"{name}-offsets\"\n\
+             [database]\nurl = \"{url}\"\n\
+             [kafka]\n\"bootstrap.servers\" = \"{kafka}\"\n\
+             [schema_registry]\nurl = \"{registry}\"\n",
+            name = self.name,
+            url = self.database.url,
+            kafka = self.kafka,
+            registry = self.registry,
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("strandline.toml")
+    }
+
+    pub fn topic(&self, table: &str) -> String {
+        format!("{}.public.{table}", self.name)
+    }
+
+    pub fn offsets_topic(&self) -> String {
+        format!("{}-offsets", self.name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strandline"));
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config())
+            .env("STRANDLINE_LOG", "debug")
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn strandline(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// `run --once`, which has to succeed; its log.
+    pub fn run_once(&self) -> String {
+        let output = self.strandline(&["run", "--once", "--set", "poll.interval=100ms"]);
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "run --once ended with {}:\n{log}", output.status);
+        log
+    }
+
+    /// Starts `run`.
+    pub fn run(&self, more: &[&str]) -> Running {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let log = self.dir.path().join(format!("run-{}.log", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let output = std::fs::File::create(&log).unwrap();
+        let mut command = self.command(&["run", "--set", "poll.interval=100ms"]);
+        let child = command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap();
+        Running { child, log }
+    }
+
+    /// A connection to the database, as its owner.
+    pub async fn client(&self) -> Client {
+        connect(&self.database.url).await
+    }
+}
+
+/// A connection; its driver ends with it.
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+impl Running {
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the child is ours and has not been waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.log()
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn stop(mut self) -> (Option<i32>, String) {
+        self.signal(libc::SIGTERM);
+        let code = self.wait(Duration::from_secs(20));
+        (code, self.log())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, deadline: Duration) -> Option<i32> {
+        let mut code = None;
+        until("the connector's end", deadline, || match self.child.try_wait().unwrap() {
+            Some(status) => {
+                code = status.code();
+                true
+            }
+            None => false,
+        });
+        code
+    }
+
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Waits until its log holds a text.
+    pub fn await_log(&mut self, text: &str) {
+        let (log, child) = (self.log.clone(), &mut self.child);
+        until(&format!("`{text}` in the log"), Duration::from_secs(60), || {
+            assert!(child.try_wait().unwrap().is_none() || read(&log).contains(text), "it ended:\n{}", read(&log));
+            read(&log).contains(text)
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Waits for an event, with a deadline.
+pub fn until(what: &str, deadline: Duration, mut event: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !event() {
+        assert!(started.elapsed() < deadline, "{what} did not come within {deadline:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}

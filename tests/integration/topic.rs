@@ -1,0 +1,126 @@
+//! Reads topics back with read_committed, decoded by schemas from the registry.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use strandline_testbed::Registry;
+
+/// A decoded record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<Value>,
+    pub value: Option<Value>,
+}
+
+/// A record as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raw {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// A field of the value, out of its union.
+    pub fn get(&self, field: &str) -> Value {
+        let Some(Value::Record(fields)) = &self.value else { panic!("no record: {self:?}") };
+        let found =
+            fields.iter().find(|(name, _)| name == field).unwrap_or_else(|| panic!("no field {field}: {fields:?}"));
+        match &found.1 {
+            Value::Union(_, inner) => (**inner).clone(),
+            other => other.clone(),
+        }
+    }
+
+    pub fn long(&self, field: &str) -> i64 {
+        match self.get(field) {
+            Value::Long(long) => long,
+            Value::Int(int) => int.into(),
+            other => panic!("{field} is {other:?}"),
+        }
+    }
+}
+
+/// Every committed record of a topic; none, if there is no such topic.
+pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("group.id", "reader").set("isolation.level", "read_committed");
+    config.set("enable.partition.eof", "true").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+    config.set("fetch.wait.max.ms", "10");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        assignment.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
+    let mut records = Vec::new();
+    let mut ended = 0;
+    while ended < partitions {
+        match consumer.poll(Duration::from_secs(20)) {
+            Some(Ok(record)) => records.push(Raw {
+                partition: record.partition(),
+                offset: record.offset(),
+                key: record.key().map(<[u8]>::to_vec),
+                value: record.payload().map(<[u8]>::to_vec),
+            }),
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(error)) => panic!("{topic}: {error}"),
+            None => panic!("{topic} cannot be read to its end"),
+        }
+    }
+    records
+}
+
+/// Every committed record of a topic, decoded.
+pub fn records(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let mut schemas = HashMap::new();
+    raw(bootstrap, topic)
+        .into_iter()
+        .map(|raw| Record {
+            partition: raw.partition,
+            offset: raw.offset,
+            key: raw.key.map(|bytes| decode(&bytes, &mut schemas)),
+            value: raw.value.map(|bytes| decode(&bytes, &mut schemas)),
+        })
+        .collect()
+}
+
+fn decode(bytes: &[u8], schemas: &mut HashMap<u32, apache_avro::Schema>) -> Value {
+    assert_eq!(bytes[0], 0, "the wire format begins with a zero");
+    let id = u32::from_be_bytes(bytes[1..5].try_into().unwrap());
+    let schema = schemas.entry(id).or_insert_with(|| apache_avro::Schema::parse_str(&schema(id)).unwrap());
+    let mut rest = &bytes[5..];
+    let value = GenericDatumReader::builder(schema).build().unwrap().read_value(&mut rest).unwrap();
+    assert!(rest.is_empty(), "bytes are left after the value");
+    value
+}
+
+/// A schema's text by its id.
+pub fn schema(id: u32) -> String {
+    let answer = get(&format!("/schemas/ids/{id}"));
+    let json: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("no schema: {answer}"));
+    json["schema"].as_str().unwrap().to_owned()
+}
+
+/// The body of a registry's answer.
+pub fn get(path: &str) -> String {
+    let url = Registry::shared().url();
+    let (host, base) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET /{base}{path} HTTP/1.0\r\nhost: {host}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
