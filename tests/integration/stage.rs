@@ -64,10 +64,6 @@ impl Stage {
         format!("{}.public.{table}", self.name)
     }
 
-    pub fn offsets_topic(&self) -> String {
-        format!("{}-offsets", self.name)
-    }
-
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strandline"));
         command
