@@ -46,7 +46,9 @@ impl Owner {
         } else {
             Producer::at_least_once(&config.kafka, &config.name)?
         };
+        let started = Instant::now();
         producer.init(PATIENCE)?;
+        let fenced = started.elapsed();
         let Stored { offsets, claim } = shared.read_offsets(partition)?;
         if let Some(before) = &claim {
             tracing::info!(partition, predecessor = %before.worker, since = %before.started, "took over an offsets partition");
@@ -64,6 +66,7 @@ impl Owner {
             bytes: 0,
             committed_at: Instant::now(),
         };
+        tracing::debug!(partition, fencing = ?fenced, reading = ?(started.elapsed() - fenced), "owned");
         let claim = shared.claim();
         let record = OffsetRecord { partition, key: Claim::key(&config.name, partition), value: Some(claim.to_json()) };
         owner.producer.begin()?;

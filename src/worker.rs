@@ -40,7 +40,7 @@ impl Shared {
 
     /// What is stored in a partition, after everything that may still be open there has ended.
     pub fn read_offsets(&self, partition: i32) -> Result<Stored> {
-        self.offsets.read(&self.config.kafka, &self.config.name, partition, OPEN_TRANSACTION, &mut |waiting| {
+        self.offsets.read(&self.config.name, partition, OPEN_TRANSACTION, &mut |waiting| {
             tracing::warn!(
                 partition,
                 offset = waiting.offset,
@@ -79,8 +79,7 @@ impl Shared {
         if error.kind() != Kind::Fenced {
             return error;
         }
-        let claim =
-            self.offsets.read(&self.config.kafka, &self.config.name, partition, Duration::from_secs(5), &mut |_| {});
+        let claim = self.offsets.read(&self.config.name, partition, Duration::from_secs(5), &mut |_| {});
         let who = match claim.map(|stored| stored.claim) {
             Ok(Some(claim)) if claim.worker != worker_id() => {
                 format!("{}, running since {}", claim.worker, claim.started)
@@ -177,7 +176,7 @@ async fn prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> 
 
 async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> Result<Shared> {
     let admin = Admin::new(&config.kafka, &config.name)?;
-    let offsets = OffsetsTopic::ensure(&admin, &config.offset_storage).await?;
+    let offsets = OffsetsTopic::ensure(&config.kafka, &config.name, &admin, &config.offset_storage).await?;
     Ok(Shared {
         config: Arc::clone(config),
         registry: Registry::new(&config.schema_registry)?,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::Kafka;
 use crate::{Error, Kind};
@@ -61,7 +61,8 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if self.is_news(reason) {
+        // The end of a partition is news to nobody.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) && self.is_news(reason) {
             tracing::debug!(target: "kafka", error = %error, "{reason}");
         }
     }

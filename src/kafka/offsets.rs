@@ -2,6 +2,7 @@
 //! object, a tombstone resets (facts: connect.md §4.1).
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
@@ -17,11 +18,14 @@ use super::topics::{Admin, Wanted};
 use crate::config::{Kafka, OffsetStorage};
 use crate::{Error, Kind, Result};
 
-/// The topic and how many partitions it has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The topic, how many partitions it has, and the clients that read it: made once, as each takes a while to connect.
 pub struct OffsetsTopic {
     pub name: String,
     pub partitions: i32,
+    uncommitted: BaseConsumer<Context>,
+    committed: BaseConsumer<Context>,
+    /// Held while `committed` is assigned to a partition and read: to its end, never while waiting for somebody's transaction.
+    reading: Mutex<()>,
 }
 
 /// What a partition holds of one connector.
@@ -67,7 +71,23 @@ fn is_ours(key: &[u8], connector: &str) -> bool {
 
 impl OffsetsTopic {
     /// Finds the topic, or makes it, compacted. One that is not compacted would forget: refused.
-    pub async fn ensure(admin: &Admin, storage: &OffsetStorage) -> Result<OffsetsTopic> {
+    pub async fn ensure(
+        kafka: &Kafka,
+        connector: &str,
+        admin: &Admin,
+        storage: &OffsetStorage,
+    ) -> Result<OffsetsTopic> {
+        let partitions = Self::find_or_create(admin, storage).await?;
+        Ok(OffsetsTopic {
+            name: storage.topic.clone(),
+            partitions,
+            uncommitted: consumer(kafka, connector, "read_uncommitted")?,
+            committed: consumer(kafka, connector, "read_committed")?,
+            reading: Mutex::new(()),
+        })
+    }
+
+    async fn find_or_create(admin: &Admin, storage: &OffsetStorage) -> Result<i32> {
         let name = &storage.topic;
         if let Some(partitions) = admin.partitions(name)? {
             let policy = admin.setting(name, "cleanup.policy").await?;
@@ -78,7 +98,7 @@ impl OffsetsTopic {
                          or set offset.storage.topic to another"
                     )));
             }
-            return Ok(OffsetsTopic { name: name.clone(), partitions });
+            return Ok(partitions);
         }
         let wanted = Wanted {
             name,
@@ -88,7 +108,7 @@ impl OffsetsTopic {
         };
         let partitions = admin.create(&wanted).await?;
         tracing::info!(topic = %name, partitions, "offsets topic created");
-        Ok(OffsetsTopic { name: name.clone(), partitions })
+        Ok(partitions)
     }
 
     /// The partition in which a key's progress is stored.
@@ -100,17 +120,16 @@ impl OffsetsTopic {
     /// `waiting` is called now and then. To be called after the predecessor was fenced. Blocks.
     pub fn read(
         &self,
-        kafka: &Kafka,
         connector: &str,
         partition: i32,
         patience: Duration,
         waiting: &mut dyn FnMut(&Waiting),
     ) -> Result<Stored> {
-        let end = self.end(kafka, connector, partition, "read_uncommitted")?;
+        let end = self.end(&self.uncommitted, partition)?;
         let started = Instant::now();
         let mut told = None::<Instant>;
         loop {
-            let readable = self.end(kafka, connector, partition, "read_committed")?;
+            let readable = self.end(&self.committed, partition)?;
             if readable >= end {
                 break;
             }
@@ -127,13 +146,14 @@ impl OffsetsTopic {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.read_to_end(kafka, connector, partition)
+        self.read_to_end(connector, partition)
     }
 
     /// Every fetch from here on sees at least the end that was taken, so an end-of-partition event means that all of it
     /// was read. Positions do not tell: the marks that end a transaction are not records.
-    fn read_to_end(&self, kafka: &Kafka, connector: &str, partition: i32) -> Result<Stored> {
-        let consumer = self.consumer(kafka, connector, "read_committed")?;
+    fn read_to_end(&self, connector: &str, partition: i32) -> Result<Stored> {
+        let consumer = &self.committed;
+        let _reading = self.reading.lock();
         let mut assignment = TopicPartitionList::new();
         let added = assignment.add_partition_offset(&self.name, partition, Offset::Beginning);
         added
@@ -142,14 +162,18 @@ impl OffsetsTopic {
         let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         let mut heard = Instant::now();
         loop {
-            match consumer.poll(Duration::from_millis(100)) {
+            match consumer.poll(Duration::from_millis(20)) {
                 Some(Ok(record)) => {
                     heard = Instant::now();
-                    if let Some(key) = record.key().filter(|key| is_ours(key, connector)) {
+                    if record.partition() == partition
+                        && let Some(key) = record.key().filter(|key| is_ours(key, connector))
+                    {
                         last.insert(key.to_vec(), record.payload().map(<[u8]>::to_vec));
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => break,
+                // Of the partition that was read before.
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => {}
                 Some(Err(error)) => return Err(unreachable(format!("{} cannot be read", self.name), error)),
                 None => {}
@@ -161,6 +185,7 @@ impl OffsetsTopic {
                 ));
             }
         }
+        let _ = consumer.unassign();
         let claim = last.remove(&Claim::key(connector, partition)).flatten();
         Ok(Stored {
             claim: claim.and_then(|json| Claim::from_json(&json)),
@@ -168,26 +193,22 @@ impl OffsetsTopic {
         })
     }
 
-    fn consumer(&self, kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsumer<Context>> {
-        let mut config = settings(kafka, connector);
-        // Assigned by hand: the group is a name that nothing joins.
-        config.set("group.id", format!("strandline-{connector}"));
-        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
-        config
-            .set("isolation.level", isolation)
-            .set("fetch.wait.max.ms", "10")
-            .set("queued.max.messages.kbytes", "8192");
-        config.create_with_context(Context::default()).map_err(unbuildable)
-    }
-
     /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
-    fn end(&self, kafka: &Kafka, connector: &str, partition: i32, isolation: &str) -> Result<i64> {
-        let consumer = self.consumer(kafka, connector, isolation)?;
+    fn end(&self, consumer: &BaseConsumer<Context>, partition: i32) -> Result<i64> {
         let watermarks = consumer.fetch_watermarks(&self.name, partition, TIMEOUT);
         let (_, end) = watermarks.map_err(|error| unreachable(format!("{} does not answer", self.name), error))?;
         Ok(end)
     }
+}
+
+fn consumer(kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsumer<Context>> {
+    let mut config = settings(kafka, connector);
+    // Assigned by hand: the group is a name that nothing joins.
+    config.set("group.id", format!("strandline-{connector}"));
+    config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
+    config.set("isolation.level", isolation).set("fetch.wait.max.ms", "10").set("queued.max.messages.kbytes", "8192");
+    config.create_with_context(Context::default()).map_err(unbuildable)
 }
 
 fn is_passing(code: rdkafka::error::RDKafkaErrorCode) -> bool {
