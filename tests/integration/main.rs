@@ -1,5 +1,7 @@
 //! Strandline against real servers, as its users run it: the binary, a configuration file, a table, a topic.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod load;
 mod loss;
 mod stage;
