@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod connect;
 mod load;
 mod loss;
 mod stage;

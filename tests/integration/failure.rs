@@ -1,0 +1,176 @@
+//! Servers that stop, instances that hang, history that is lost.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use strandline_testbed::{Kafka, Postgres, PostgresOptions};
+
+use crate::stage::{Stage, connect, until};
+use crate::topic::{raw, records};
+
+/// A hung instance with an open transaction, a successor with another number of tasks; the old one wakes and commits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_instance_that_wakes_is_refused_and_told_who_took_over() {
+    let stage = Stage::new("fence");
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i").await.unwrap();
+    let mut first = stage.run(&[]);
+    first.await_log("caught_up");
+    until("the load", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() == 100);
+    first.signal(libc::SIGSTOP);
+    client.batch_execute("UPDATE t SET v = 1").await.unwrap();
+    let mut second = stage.run(&["--set", "tasks.max=3"]);
+    second.await_log("took over");
+    until("the update", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() == 200);
+    first.signal(libc::SIGCONT);
+    client.batch_execute("UPDATE t SET v = 2").await.unwrap();
+    assert_eq!(first.wait(Duration::from_secs(30)), Some(3), "{}", first.log());
+    assert!(first.log().contains("was taken over") && first.log().contains("running since"), "{}", first.log());
+    until("the second update", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() == 300);
+    let (code, log) = second.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 300, "nothing twice");
+}
+
+/// Another connector's open transaction stands in the shared offsets topic: it is waited for, and what follows is not stale.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_transaction_of_a_stranger_in_the_offsets_topic_is_waited_for() {
+    let stage = Stage::new("stranger");
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 50)").await.unwrap();
+    stage.run_once();
+    let stranger: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &stage.kafka)
+        .set("transactional.id", format!("{}-stranger", stage.name))
+        .create()
+        .unwrap();
+    stranger.init_transactions(Duration::from_secs(10)).unwrap();
+    stranger.begin_transaction().unwrap();
+    let offsets = format!("{}-offsets", stage.name);
+    for partition in 0..8 {
+        let record = BaseRecord::<str, str>::to(&offsets).partition(partition).key("[\"other\",{\"table\":\"x.y\"}]").payload("{}");
+        stranger.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    stranger.flush(Duration::from_secs(10)).unwrap();
+    let mut running = stage.run(&[]);
+    running.await_log("another transaction is open");
+    assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 50);
+    stranger.commit_transaction(Duration::from_secs(10)).unwrap();
+    running.await_log("object found");
+    client.batch_execute("INSERT INTO t VALUES (51)").await.unwrap();
+    until("the new row", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() >= 51);
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 51, "nothing stale, nothing twice");
+}
+
+/// Kafka stops in mid-COPY while an ALTER TABLE waits for our lock and the application's reads wait for the ALTER TABLE.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_kafka_does_not_make_the_application_wait() {
+    let kafka = Kafka::start();
+    let stage = Stage::on("stall", Postgres::shared().create_database("stall"), kafka.bootstrap());
+    let client = stage.client().await;
+    client
+        .batch_execute("CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT i, repeat(md5(i::text), 40) FROM generate_series(1, 200000) i")
+        .await
+        .unwrap();
+    let mut running = stage.run(&["--set", "source.stall=2s"]);
+    until("some rows", Duration::from_secs(60), || running.log().contains("planned"));
+    kafka.pause();
+    let copying = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'ClientWrite' AND datname = current_database()";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while client.query_one(copying, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(Instant::now() < deadline, "the COPY was never blocked:\n{}", running.log());
+    }
+    let url = stage.database.url.clone();
+    let alter = tokio::spawn(async move { connect(&url).await.batch_execute("ALTER TABLE big ADD COLUMN more int").await });
+    tokio::task::yield_now().await;
+    let asked = Instant::now();
+    client.query_one("SELECT count(*) FROM big WHERE id = 7", &[]).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(4), "the application waited {:?}", asked.elapsed());
+    alter.await.unwrap().unwrap();
+    kafka.resume();
+    running.await_log("caught_up");
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(raw(&stage.kafka, &stage.topic("big")).len(), 200_000, "each row once");
+}
+
+/// A crash loses ids that were given out and never flushed; they are given out again, below a floor that looked settled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_server_loses_nothing() {
+    let mut postgres = Postgres::start(PostgresOptions { fsync: true, settings: vec![("wal_writer_delay".into(), "10s".into())] });
+    let stage = Stage::on("crash", postgres.create_database("crash"), Kafka::shared().bootstrap());
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    let mut id = 0;
+    for round in 0..3 {
+        let client = stage.client().await;
+        client.batch_execute("SET synchronous_commit = off").await.unwrap();
+        for _ in 0..30 {
+            id += 1;
+            let _ = client.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await;
+            let _ = client.batch_execute("BEGIN; SAVEPOINT a; INSERT INTO t VALUES (-1); ROLLBACK").await;
+        }
+        until("a poll after the writes", Duration::from_secs(20), || {
+            running.log().matches("delta").count() > round || running.log().contains("comes again")
+        });
+        postgres.crash();
+        postgres.restart();
+        let client = stage.client().await;
+        // These get the lost ids again.
+        for _ in 0..40 {
+            id += 1;
+            client.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await.unwrap();
+        }
+    }
+    let client = stage.client().await;
+    let held: Vec<i32> = client.query("SELECT id FROM t", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    until("every row", Duration::from_secs(60), || {
+        let delivered: Vec<i64> = records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
+        held.iter().all(|id| delivered.contains(&i64::from(*id)))
+    });
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("history changed") || log.contains("history confirmed"), "{log}");
+}
+
+/// A cluster just below 2^32 streams across the wrap; rows frozen long ago come with the load.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wrap_of_transaction_ids_is_crossed() {
+    let postgres = tokio::task::spawn_blocking(|| {
+        Postgres::near_wraparound(|url| {
+            let url = url.to_owned();
+            let fill = async move {
+                let client = connect(&url).await;
+                client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 600) i").await.unwrap();
+            };
+            tokio::runtime::Handle::current().block_on(fill);
+        })
+    })
+    .await
+    .unwrap();
+    let database = strandline_testbed::Database { name: "postgres".into(), url: postgres.url("postgres") };
+    let stage = Stage::on("wrap", database, Kafka::shared().bootstrap());
+    let client = stage.client().await;
+    let before: i64 = client.query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[]).await.unwrap().get(0);
+    assert!(before < 1 << 32, "{before}");
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    until("the frozen rows", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() == 600);
+    for id in 1..=600 {
+        client.batch_execute(&format!("UPDATE t SET v = 1 WHERE id = {id}")).await.unwrap();
+    }
+    let after: i64 = client.query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[]).await.unwrap().get(0);
+    assert!(after > 1 << 32, "{after}");
+    until("every update", Duration::from_secs(30), || {
+        let updated = records(&stage.kafka, &stage.topic("t")).iter().filter(|record| record.long("v") == 1).count();
+        updated == 600
+    });
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 1200, "nothing twice");
+}
