@@ -132,6 +132,12 @@ impl Layer {
         self.values.insert(key, value);
     }
 
+    /// What the layer holds.
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// Where the layer of this name has the key from.
     pub(super) fn origin(&self, layer: &str, key: &str) -> Option<&Origin> {
         self.origins.get(key).filter(|_| self.name == layer)
@@ -148,11 +154,12 @@ impl Provider for Layer {
     }
 }
 
-/// What figment carries. A table stands only where a value should, and is refused later by its key.
+/// What figment carries. Tables stand only where a value should, and are refused later by their key.
 fn value(item: &Item) -> Value {
-    match item.as_value() {
-        Some(single) => scalar(single),
-        None => Value::from(Dict::new()),
+    match item {
+        Item::Value(single) => scalar(single),
+        Item::ArrayOfTables(_) => Value::from(vec![Dict::new()]),
+        Item::Table(_) | Item::None => Value::from(Dict::new()),
     }
 }
 

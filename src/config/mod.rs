@@ -14,6 +14,9 @@ mod secret;
 mod section;
 mod url;
 
+#[cfg(test)]
+mod tests;
+
 pub use database::Target;
 pub use load::{Sources, load};
 pub use problem::{Origin, Problem, Problems};

@@ -1,0 +1,353 @@
+//! The configuration as a user meets it: files in, a configuration or a report out.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::key::KEYS;
+use super::*;
+use crate::poll::TableName;
+
+/// Enough to be right; every mistake below is added to it.
+const RIGHT: &str = r#""kafka.bootstrap.servers" = "localhost:9092"
+"schema_registry.url" = "http://localhost:8081"
+"#;
+
+struct Case {
+    directory: tempfile::TempDir,
+    sources: Sources,
+}
+
+impl Case {
+    fn new(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("s.toml");
+        std::fs::write(&file, text).unwrap();
+        Case { directory, sources: Sources { file, ..Sources::default() } }
+    }
+
+    fn environment(mut self, name: &str, value: &str) -> Self {
+        self.sources.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn set(mut self, key: &str, value: &str) -> Self {
+        self.sources.set.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn load(&self) -> Result<Config, Problems> {
+        load(&self.sources)
+    }
+
+    /// The report, with the file's directory cut off.
+    fn report(&self) -> String {
+        let report = self.load().map(|_| String::new()).unwrap_or_else(|problems| problems.to_string());
+        report.replace(&format!("{}/", self.directory.path().display()), "")
+    }
+}
+
+/// A file that is right apart from `text`, which stands on its first line; on its fifth if it begins a table, since a
+/// table ends only with the file.
+fn file(text: &str) -> Case {
+    let database = if text.contains("database") { "" } else { "database.url = 'postgres://db/shop'\n" };
+    let name = if text.starts_with("name") { "" } else { "name = 'shop'\n" };
+    match text.starts_with('[') {
+        true => Case::new(&format!("{RIGHT}{database}{name}{text}")),
+        false => Case::new(&format!("{text}\n{RIGHT}{database}{name}")),
+    }
+}
+
+#[test]
+fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_right() {
+    let table: &[(&str, &str)] = &[
+        ("tasks.mx = 2", "s.toml:1:7: tasks.mx|a key that is not known|a known key; the nearest is tasks.max"),
+        ("tasks.max = 0", "s.toml:1:7: tasks.max|0|an integer from 1 to 64"),
+        ("tasks.max = 'many'", "s.toml:1:7: tasks.max|\"many\"|an integer from 1 to 64"),
+        ("tasks.max = 2.5", "s.toml:1:7: tasks.max|2.5|an integer from 1 to 64"),
+        ("  tasks = 2", "s.toml:1:3: tasks|a key that is not known|a table: tasks.max"),
+        ("poll.interval = 5", "s.toml:1:6: poll.interval|5|a time with its unit, such as \"5s\", at least 10ms"),
+        ("poll.interval = '5'", "s.toml:1:6: poll.interval|\"5\"|a time with its unit, such as \"5s\", at least 10ms"),
+        (
+            "poll.interval = '1ms'",
+            "s.toml:1:6: poll.interval|\"1ms\"|a time with its unit, such as \"5s\", at least 10ms",
+        ),
+        (
+            "poll.interval.ms = 5",
+            "s.toml:1:15: poll.interval.ms|a key that is not known|poll.interval, which is its name here",
+        ),
+        ("failover.lag = 'soon'", "s.toml:1:10: failover.lag|\"soon\"|a time with its unit, such as \"5s\" or \"10m\""),
+        ("exactly.once.support = 'yes'", "s.toml:1:14: exactly.once.support|\"yes\"|required, requested or disabled"),
+        ("topic.creation.enable = 'no'", "s.toml:1:16: topic.creation.enable|\"no\"|true or false"),
+        (
+            "topic.creation.default.partitions = 0",
+            "s.toml:1:24: topic.creation.default.partitions|0|an integer from 1 to 100000, or -1 for the broker's default",
+        ),
+        (
+            "topic.creation.default.'cleanup.policy' = [[1]]",
+            "s.toml:1:24: topic.creation.default.cleanup.policy|a list|one value: a text, a number, true or false",
+        ),
+        (
+            "topic.prefix = 'a b'",
+            "s.toml:1:7: topic.prefix|\"a b\"|1 to 249 characters of a-z A-Z 0-9 . _ - (and not . or .. alone)",
+        ),
+        (
+            "offset.storage.topic = '..'",
+            "s.toml:1:16: offset.storage.topic|\"..\"|1 to 249 characters of a-z A-Z 0-9 . _ - (and not . or .. alone)",
+        ),
+        ("name = ''", "s.toml:1:1: name|\"\"|a text that is not empty"),
+        ("name = 7", "s.toml:1:1: name|7|a text in quotes"),
+        (
+            "name = 'my shop'",
+            "s.toml: topic.prefix|nothing|a first part for topics, of a-z A-Z 0-9 . _ - (the connector's name has others)",
+        ),
+        ("tables.mode = 'bulk'", "s.toml:1:8: tables.mode|\"bulk\"|xmin; this version reads by xmin only"),
+        ("tables.mode = 'wal'", "s.toml:1:8: tables.mode|\"wal\"|xmin"),
+        (
+            "tables.include = ['a.b.c']",
+            "s.toml:1:8: tables.include|a list|patterns such as \"public.*\"; `a.b.c` has more than a schema and a table; quote a name that holds a dot: \"my.table\"",
+        ),
+        ("tables.exclude = [1]", "s.toml:1:8: tables.exclude|a list|a list of texts: [\"a\", \"b\"]"),
+        (
+            "objects.a.topic = 't'",
+            "s.toml: objects.a.table|nothing|schema.table of an object set apart from the others",
+        ),
+        (
+            "objects.a.query = 'select'",
+            "s.toml:1:11: objects.a.query|a key that is not known|a known key: objects.<alias>.table, objects.<alias>.topic",
+        ),
+        (
+            "objects = {a = {table = 't'}, b = {table = 'public.t'}}",
+            "s.toml:1:36: objects.b.table|\"public.t\"|a table of its own; objects.a.table names the same",
+        ),
+        (
+            "kafka.'lingr.ms' = 5",
+            "s.toml:1:7: kafka.lingr.ms|a value that is not shown|a property of librdkafka; the nearest is linger.ms",
+        ),
+        (
+            "kafka.'linger.ms' = 'x'",
+            "s.toml:1:7: kafka.linger.ms|\"x\"|what librdkafka takes; it says: Invalid value for configuration property \"queue.buffering.max.ms\"",
+        ),
+        ("kafka.acks = 1", "s.toml:1:7: kafka.acks|1|no such line: Strandline always waits for all in-sync replicas"),
+        ("kafka.'group.id' = 'g'", "s.toml:1:7: kafka.group.id|\"g\"|the key group.id, outside [kafka]"),
+        (
+            "kafka.'transactional.id' = 'x'",
+            "s.toml:1:7: kafka.transactional.id|\"x\"|no such line: Strandline builds it from group.id, name and the offsets partition",
+        ),
+        (
+            "kafka.'sasl.jaas.config' = 'hunter2'",
+            "s.toml:1:7: kafka.sasl.jaas.config|a value that is not shown|sasl.username and sasl.password (librdkafka has no JAAS)",
+        ),
+        (
+            "kafka.'ssl.truststore.location' = '/x.jks'",
+            "s.toml:1:7: kafka.ssl.truststore.location|\"/x.jks\"|ssl.ca.location, a PEM file (keytool and openssl convert it)",
+        ),
+        (
+            "schema_registry.user = '${env:NOBODY}'",
+            "s.toml:1:17: schema_registry.user|\"${env:NOBODY}\"|the environment variable NOBODY, which is not set",
+        ),
+        (
+            "schema_registry.password = 'p'",
+            "s.toml: schema_registry.user|nothing|the user that schema_registry.password belongs to",
+        ),
+        (
+            "database.url = 'mysql://u:hunter2@db/x'",
+            "s.toml:1:10: database.url|a value that is not shown|postgres://user:password@host:5432/dbname, or host=… dbname=… pairs",
+        ),
+        (
+            "database.url = 'postgres://u:hunter2@db'",
+            "s.toml:1:10: database.url|a value that is not shown|the name of the database [1014]",
+        ),
+        (
+            "database.url = 'postgres://u:hunter2@db/x?ssl=true'",
+            "s.toml:1:10: database.url|a value that is not shown|sslmode=require (instead of the parameter ssl)",
+        ),
+        (
+            "database.url = '${env:DATABASE_URL}'",
+            "s.toml:1:10: database.url|a value that is not shown|the environment variable DATABASE_URL, which is not set",
+        ),
+        ("database.hostname = 'db'", "s.toml: database.dbname|nothing|the name of the database [1014]"),
+        (
+            "database = { hostname = 'db', port = 70000, dbname = 'x' }",
+            "s.toml:1:31: database.port|70000|a port from 1 to 65535",
+        ),
+        (
+            "database = { hostname = 'db', dbname = 'x', password = 12345 }",
+            "s.toml:1:45: database.password|a value that is not shown|a text in quotes",
+        ),
+        (
+            "database = { url = 'postgres://db/x', sslmode = 'full' }",
+            "s.toml:1:39: database.sslmode|\"full\"|disable, allow, prefer, require, verify-ca or verify-full",
+        ),
+        (
+            "database = { url = 'postgres://db/x', pasword = 'hunter2' }",
+            "s.toml:1:39: database.pasword|a key that is not known|a known key; the nearest is database.password",
+        ),
+        (
+            "[[objects]]\ntable = 't'",
+            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.topic",
+        ),
+        (
+            "[pol]",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, topic, kafka, schema_registry, offset",
+        ),
+    ];
+    let mut wrong = String::new();
+    for (text, expected) in table {
+        let mut lines = expected.split('|');
+        let expected = format!(
+            "{}\n  found: {}\n  needs: {}",
+            lines.next().unwrap(),
+            lines.next().unwrap(),
+            lines.next().unwrap()
+        );
+        let report = file(text).report();
+        if report != expected || report.contains("hunter2") {
+            wrong += &format!("{text}\nreported: {report}\nexpected: {expected}\n\n");
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
+    let case = Case::new("tasks.max = 99\npoll.interval = 5\n[tables]\nmode = 'x'\n")
+        .environment("STRANDLINE_SOURCE__STALL", "5")
+        .set("failover.lag", "?");
+    let heads: Vec<String> = case.report().lines().filter(|line| !line.starts_with(' ')).map(str::to_owned).collect();
+    assert_eq!(
+        heads,
+        [
+            "s.toml:1:7: tasks.max",
+            "s.toml:2:6: poll.interval",
+            "s.toml:4:1: tables.mode",
+            "s.toml: database.hostname",
+            "s.toml: kafka.bootstrap.servers",
+            "s.toml: name",
+            "s.toml: schema_registry.url",
+            "$STRANDLINE_SOURCE__STALL: source.stall",
+            "--set failover.lag: failover.lag",
+        ]
+    );
+}
+
+#[test]
+fn a_missing_file_and_a_broken_one_are_the_only_problem() {
+    let problems = load(&Sources { file: PathBuf::from("/nowhere/s.toml"), ..Sources::default() }).unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "/nowhere/s.toml: configuration file\n  found: No such file or directory (os error 2)\n  needs: a TOML file; --config or STRANDLINE_CONFIG names another"
+    );
+    let report = Case::new("name = 'shop'\ntasks.max = ").report();
+    assert!(report.starts_with("s.toml:2:"), "{report}");
+    assert_eq!(report.lines().count(), 3, "{report}");
+}
+
+#[test]
+fn the_url_and_the_parts_exclude_each_other_across_sources() {
+    let case = file("database.user = 'u'").environment("STRANDLINE_DATABASE__URL", "postgres://db/x");
+    assert_eq!(
+        case.report(),
+        "s.toml:1:10: database.user\n  found: \"u\"\n  needs: no such line beside database.url ($STRANDLINE_DATABASE__URL): keep one of the two"
+    );
+}
+
+#[test]
+fn later_sources_win_and_lists_are_replaced() {
+    let config = file("tables.include = ['a.*', 'b.*']\npoll.interval = '1s'\ntasks.max = 2\nfailover.lag = '1m'")
+        .environment("STRANDLINE_TASKS__MAX", "3")
+        .environment("STRANDLINE_POLL__INTERVAL", "2s")
+        .environment("STRANDLINE_KAFKA__BOOTSTRAP_SERVERS", "other:9092")
+        .set("poll.interval", "3s")
+        .set("tables.include", "c.*, d.*")
+        .load()
+        .unwrap();
+    assert_eq!(config.failover_lag, Duration::from_secs(60));
+    assert_eq!(config.tasks_max, 3);
+    assert_eq!(config.poll_interval, Duration::from_secs(3));
+    assert_eq!(config.kafka.properties["bootstrap.servers"].reveal(), "other:9092");
+    let include: Vec<String> = config.tables.include.iter().map(ToString::to_string).collect();
+    assert_eq!(include, ["c.*", "d.*"]);
+}
+
+#[test]
+fn placeholders_are_replaced_at_once_but_those_of_the_database() {
+    let config = file("database = { hostname = '${env:HOST}', dbname = 'x', password_file = '/dev/null' }\nkafka.'sasl.password' = 'x${env:PW}'")
+        .environment("HOST", "db")
+        .environment("PW", "secret")
+        .load()
+        .unwrap();
+    assert_eq!(config.kafka.properties["sasl.password"].reveal(), "xsecret");
+    assert_eq!(config.database.hostname.as_deref(), Some("${env:HOST}"));
+    assert_eq!(config.database.password.as_ref().unwrap().reveal(), "${file:/dev/null}");
+    assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+}
+
+#[test]
+fn user_and_password_leave_the_registrys_address() {
+    let config = file("schema_registry.password_file = '/dev/null'")
+        .set("schema_registry.url", "https://k%40y:@registry/api/, http://second:8081")
+        .load()
+        .unwrap_err();
+    assert!(config.to_string().contains("schema_registry"));
+    let config =
+        file("").set("schema_registry.url", "https://k%40y:s3cret@registry/api/, http://second:8081").load().unwrap();
+    assert_eq!(config.schema_registry.urls, ["https://registry/api", "http://second:8081"]);
+    assert_eq!(config.schema_registry.user.as_deref(), Some("k@y"));
+    assert_eq!(config.schema_registry.password, Some(Secret::new("s3cret")));
+}
+
+#[test]
+fn without_patterns_every_table_of_the_schema_is_meant() {
+    let config = file("").set("database.schema", "Odd.name").load().unwrap();
+    assert!(config.tables.include[0].matches(&TableName::new("Odd.name", "t")));
+    assert!(!config.tables.include[0].matches(&TableName::new("public", "t")));
+}
+
+/// `#key = value` lines of the example are settings, `# text` is prose.
+fn uncommented(example: &str) -> String {
+    example
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', '#']) && !rest.is_empty()).unwrap_or(line)
+        })
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn the_example_has_every_key_with_its_default_in_the_order_of_the_table() {
+    let example = include_str!("../../config/strandline.toml");
+    let mut problems = Vec::new();
+    let layer = layer::Layer::file("strandline.toml".as_ref(), &uncommented(example), &mut problems).unwrap();
+    assert_eq!(problems, []);
+    let mut shown = BTreeSet::new();
+    for (name, value) in layer.settings() {
+        let key = key::find(name).unwrap_or_else(|| panic!("{name} is no key"));
+        shown.insert(key.name);
+        if let Some(default) = key.default {
+            let value = value.as_str().map(str::to_owned).unwrap_or_else(|| match value.to_bool_lossy() {
+                Some(flag) if value.to_i128().is_none() => flag.to_string(),
+                _ => value.to_i128().unwrap().to_string(),
+            });
+            assert!(value == default || name == "name", "{name} is {value} in the example and {default} in the table");
+        }
+    }
+    assert_eq!(shown, KEYS.iter().map(|key| key.name).collect());
+}
+
+#[test]
+fn the_examples_load_as_they_are() {
+    for example in ["strandline.toml", "quickstart.toml"] {
+        let sources = Sources {
+            file: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(example),
+            environment: vec![("DATABASE_URL".to_owned(), "postgres://reader:p@localhost/shop".to_owned())],
+            set: Vec::new(),
+        };
+        let config = load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.name, "shop");
+        assert_eq!(config.topic.prefix, "shop");
+        assert!(config.exactly_once && config.topic.create);
+        assert_eq!((config.offset_storage.partitions, config.offset_storage.replication_factor), (8, -1));
+        assert_eq!(config.database.connect_timeout, Duration::from_secs(10));
+    }
+}
