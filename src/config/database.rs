@@ -80,11 +80,11 @@ impl Target {
 impl Database {
     /// Replaces every `${env:…}` and `${file:…}` anew and gives what one connection needs.
     ///
-    /// `application` is what `pg_stat_activity` shows, unless the URL says otherwise. Fails with [`Kind::Config`] if a
-    /// placeholder stands for nothing any more, or what it stands for is no connection string.
+    /// `application` is what `pg_stat_activity` shows, unless the URL says otherwise. Fails with [`Kind::Refused`], since it was right at the start and may be right again, if a
+    /// placeholder stands for nothing just now, or what it stands for is no connection string.
     pub fn resolve(&self, application: &str) -> Result<Target> {
         self.resolve_with(application, &|name| std::env::var(name).ok()).map_err(|fault| {
-            Error::new(Kind::Config, format!("[1023] {} cannot be used as it is now", fault.key))
+            Error::new(Kind::Refused, format!("1023: {} cannot be used as it is now", fault.key))
                 .because(format!("it needs {}", fault.needs))
                 .hint("correct the value, or what its placeholder stands for; it is read again at every connection")
         })
@@ -138,7 +138,7 @@ impl Database {
             return Err(Fault { key: of("database.port"), needs: "one port, or one for each host".to_owned() });
         }
         if settings.get_dbname().unwrap_or_default().is_empty() {
-            return Err(Fault { key: of("database.dbname"), needs: "the name of the database [1014]".to_owned() });
+            return Err(Fault { key: of("database.dbname"), needs: "the name of the database (1014)".to_owned() });
         }
         let root = self.sslrootcert.clone().or(sslrootcert.map(PathBuf::from));
         let system = root.as_ref().is_some_and(|root| root.as_os_str() == "system");
@@ -277,7 +277,7 @@ mod tests {
         }
         std::fs::write(file.path(), "hunter2").unwrap();
         let error = database.resolve("a").unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.kind(), Kind::Refused);
         assert!(!error.report().contains("hunter2"), "{}", error.report());
     }
 }

@@ -156,7 +156,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ),
         (
             "database.url = 'postgres://u:hunter2@db'",
-            "s.toml:1:10: database.url|a value that is not shown|the name of the database [1014]",
+            "s.toml:1:10: database.url|a value that is not shown|the name of the database (1014)",
         ),
         (
             "database.url = 'postgres://u:hunter2@db/x?ssl=true'",
@@ -166,7 +166,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
             "database.url = '${env:DATABASE_URL}'",
             "s.toml:1:10: database.url|a value that is not shown|the environment variable DATABASE_URL, which is not set",
         ),
-        ("database.hostname = 'db'", "s.toml: database.dbname|nothing|the name of the database [1014]"),
+        ("database.hostname = 'db'", "s.toml: database.dbname|nothing|the name of the database (1014)"),
         (
             "database = { hostname = 'db', port = 70000, dbname = 'x' }",
             "s.toml:1:31: database.port|70000|a port from 1 to 65535",

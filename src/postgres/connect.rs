@@ -1,0 +1,275 @@
+//! One connection to PostgreSQL, and its end.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::{AsyncMessage, Client};
+
+use super::error::{classify_connecting, timed_out};
+use super::tls;
+use crate::Result;
+use crate::config::Database;
+
+/// A connection. Dropping it closes the socket before `drop` returns, in the middle of a COPY too: a server that is
+/// blocked in sending then fails at once and gives up its locks, and needs neither the runtime's next turn nor ours.
+pub struct Connection {
+    client: Client,
+    /// Held for its `drop`.
+    _driver: Driver,
+}
+
+impl Connection {
+    /// Connects as configured; passwords and certificates are read anew. `pg_stat_activity` shows `strandline <connector>`.
+    ///
+    /// Everything up to the end of the login takes at most `database.connect_timeout`, as a server that accepts and then
+    /// stays silent would hold us for ever. Fails as [`Unreachable`](crate::Kind::Unreachable),
+    /// [`Refused`](crate::Kind::Refused) or [`Transient`](crate::Kind::Transient), with Hevo's number, the address and the
+    /// server's own words.
+    pub async fn open(database: &Database, connector: &str) -> Result<Connection> {
+        let mut target = database.resolve(&format!("strandline {connector}"))?;
+        let address = target.address();
+        let tls = tls::connector(&target)?;
+        target.settings.ssl_mode(tls::driver_mode(target.sslmode));
+        match tokio::time::timeout(target.connect_timeout, target.settings.connect(tls)).await {
+            Err(_) => Err(timed_out(&address, target.connect_timeout)),
+            Ok(Err(error)) => Err(classify_connecting(error, &address)),
+            Ok(Ok((client, connection))) => Ok(Connection { client, _driver: Driver::spawn(connection) }),
+        }
+    }
+
+    /// For statements. It answers "connection closed" once the connection has ended.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("closed", &self.client.is_closed()).finish_non_exhaustive()
+    }
+}
+
+/// What moves bytes between socket and client, spawned as a task. The socket is kept where both the task and `drop` reach
+/// it: aborting a task alone would leave it open until the runtime's next turn, which a thread that waits for Kafka may
+/// not come to for seconds.
+struct Driver(Arc<Mutex<Held>>);
+
+#[derive(Default)]
+struct Held {
+    socket: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Wakes the task when the socket is gone.
+    task: Option<Waker>,
+}
+
+impl Driver {
+    fn spawn<S, T>(mut connection: tokio_postgres::Connection<S, T>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let drive = async move {
+            while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+                match message {
+                    // Its words may quote values.
+                    Ok(AsyncMessage::Notice(notice)) => {
+                        tracing::debug!(sqlstate = notice.code().code(), severity = notice.severity(), "notice");
+                    }
+                    Ok(_) => {}
+                    // Every statement that is under way fails with it, and is reported where it was made.
+                    Err(error) => {
+                        tracing::debug!(%error, "the connection to PostgreSQL ended");
+                        return;
+                    }
+                }
+            }
+        };
+        let held = Arc::new(Mutex::new(Held { socket: Some(Box::pin(drive)), task: None }));
+        let driver = Driver(Arc::clone(&held));
+        tokio::spawn(poll_fn(move |cx| lock(&held).poll(cx)));
+        driver
+    }
+}
+
+impl Held {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(()) };
+        if socket.as_mut().poll(cx).is_ready() {
+            self.socket = None;
+            return Poll::Ready(());
+        }
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let mut held = lock(&self.0);
+        held.socket = None;
+        if let Some(task) = held.task.take() {
+            task.wake();
+        }
+    }
+}
+
+/// A panic while polling leaves nothing that could be inconsistent: the socket is only ever there or not.
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread::JoinHandle;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::Kind;
+    use crate::config::{Secret, SslMode};
+
+    fn database(port: u16, parameters: &str) -> Database {
+        Database {
+            url: Some(Secret::new(format!("host=127.0.0.1 port={port} user=u password=hunter2 dbname=x {parameters}"))),
+            hostname: None,
+            port: None,
+            user: None,
+            password: None,
+            dbname: None,
+            sslmode: Some(SslMode::Disable),
+            sslrootcert: None,
+            connect_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// A server that does one thing with its first client.
+    fn server<T: Send + 'static>(serve: impl FnOnce(TcpStream) -> T + Send + 'static) -> (u16, JoinHandle<T>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (port, std::thread::spawn(move || serve(listener.accept().unwrap().0)))
+    }
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[tag], &length[..], body].concat()
+    }
+
+    fn read_startup(socket: &mut TcpStream) {
+        let mut length = [0; 4];
+        socket.read_exact(&mut length).unwrap();
+        let mut rest = vec![0; u32::from_be_bytes(length) as usize - 4];
+        socket.read_exact(&mut rest).unwrap();
+    }
+
+    /// `AuthenticationOk`, `ReadyForQuery`.
+    fn let_in(socket: &mut TcpStream) {
+        read_startup(socket);
+        socket.write_all(&[message(b'R', &[0; 4]), message(b'Z', b"I")].concat()).unwrap();
+    }
+
+    /// `ErrorResponse`.
+    fn refuse(socket: &mut TcpStream, code: &str, text: &str) {
+        read_startup(socket);
+        let body = format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0");
+        socket.write_all(&message(b'E', body.as_bytes())).unwrap();
+    }
+
+    async fn fail(database: &Database) -> crate::Error {
+        let error = Connection::open(database, "shop").await.unwrap_err();
+        assert!(!error.report().contains("hunter2"), "{}", error.report());
+        error
+    }
+
+    #[tokio::test]
+    async fn a_refused_port_is_unreachable() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = fail(&database(port, "")).await;
+        assert_eq!(error.kind(), Kind::Unreachable);
+        assert_eq!(error.to_string(), format!("1006: the server cannot be reached (127.0.0.1:{port}/x)"));
+        assert!(error.causes().contains("refused"), "{}", error.causes());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_stays_silent_is_given_up() {
+        let (port, silent) = server(|socket| socket);
+        let timeout = Duration::from_millis(200);
+        let began = Instant::now();
+        let error = fail(&Database { connect_timeout: timeout, ..database(port, "") }).await;
+        assert!(began.elapsed() >= timeout);
+        assert_eq!(error.kind(), Kind::Unreachable);
+        assert_eq!(error.causes(), "no login within database.connect_timeout, 200ms");
+        drop(silent.join());
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_refused_where_tls_is_demanded() {
+        let (port, without) = server(|mut socket| {
+            read_startup(&mut socket);
+            socket.write_all(b"N").unwrap();
+            socket
+        });
+        let error = fail(&Database { sslmode: Some(SslMode::Require), ..database(port, "") }).await;
+        assert_eq!(error.kind(), Kind::Refused);
+        assert!(error.to_string().starts_with("1023: the server has no TLS"), "{error}");
+        drop(without.join());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_the_servers_words_and_says_nothing_twice() {
+        let (port, refusing) = server(|mut socket| refuse(&mut socket, "3D000", "database \"x\" does not exist"));
+        let error = fail(&database(port, "")).await;
+        assert_eq!(error.kind(), Kind::Refused);
+        assert_eq!(error.causes(), "database \"x\" does not exist (SQLSTATE 3D000)");
+        refusing.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_answers_and_is_closed_at_once_when_dropped() {
+        let (port, served) = server(|mut socket| {
+            let_in(&mut socket);
+            let mut rest = Vec::new();
+            (socket.read_to_end(&mut rest).map_err(|error| error.kind()), rest)
+        });
+        let connection = Connection::open(&database(port, ""), "shop").await.unwrap();
+        assert!(!connection.client().is_closed());
+        tokio::task::yield_now().await;
+        drop(connection);
+        // The test's one thread waits here: the runtime has no turn in which it could close anything.
+        let (end, rest) = served.join().unwrap();
+        assert!(end.is_ok() || end == Err(ErrorKind::ConnectionReset), "{end:?}");
+        assert!(rest.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_nobody_reads_ends_when_the_connection_is_dropped() {
+        use futures_util::StreamExt;
+        let (port, served) = server(|mut socket| {
+            let_in(&mut socket);
+            // Parse, describe, sync; then bind, execute, sync: answered blindly in this order.
+            let mut query = [0; 1024];
+            let _ = socket.read(&mut query).unwrap();
+            let prepared = [message(b'1', b""), message(b't', &[0; 2]), message(b'n', b""), message(b'Z', b"I")];
+            socket.write_all(&prepared.concat()).unwrap();
+            let _ = socket.read(&mut query).unwrap();
+            socket.write_all(&[message(b'2', b""), message(b'H', &[1, 0, 0])].concat()).unwrap();
+            let row = message(b'd', &[7; 60_000]);
+            loop {
+                if let Err(error) = socket.write_all(&row) {
+                    return error.kind();
+                }
+            }
+        });
+        let connection = Connection::open(&database(port, ""), "shop").await.unwrap();
+        let rows = connection.client().copy_out("COPY t TO STDOUT (FORMAT binary)").await.unwrap();
+        let mut rows = std::pin::pin!(rows);
+        assert_eq!(rows.next().await.unwrap().unwrap().len(), 60_000);
+        drop(connection);
+        let end = served.join().unwrap();
+        assert!(matches!(end, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{end:?}");
+    }
+}
