@@ -74,7 +74,7 @@ impl Layer {
             let key = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
             let span = table.get_key_value(name).and_then(|(key, _)| key.span()).or_else(|| item.span());
             let origin = place(span.map_or(0, |span| span.start));
-            if let Some(table) = item.as_table_like().filter(|table| !(table.is_empty() && !key::is_section(&key))) {
+            if let Some(table) = item.as_table_like().filter(|table| !table.is_empty() || key::is_section(&key)) {
                 self.flatten(&key, table, place, problems);
             } else if let Some(before) = self.origins.get(&key) {
                 let found = format!("the key once more, after {before}");

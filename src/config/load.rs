@@ -58,7 +58,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 }
 
 /// Puts the layers over each other; figment's tag on each value says which layer won.
-fn merge(layers: &[Layer]) -> Result<BTreeMap<String, Setting>, figment::Error> {
+fn merge(layers: &[Layer]) -> Result<BTreeMap<String, Setting>, Box<figment::Error>> {
     let figment = layers.iter().fold(Figment::new(), |figment, layer| figment.merge(layer));
     let values: Dict = figment.data()?.remove(&Profile::Default).unwrap_or_default();
     let origin = |key: &str, tag| {

@@ -288,7 +288,7 @@ fn is_hidden(key: &str) -> bool {
 fn describe(value: &Value) -> String {
     match value {
         Value::String(_, text) => {
-            let text = if text.contains("://") { redact(text) } else { text.clone() };
+            let text = if text.contains("://") || text.contains('@') { redact(text) } else { text.clone() };
             if text.chars().count() <= 60 {
                 format!("{text:?}")
             } else {

@@ -172,11 +172,11 @@ fn kafka(reader: &mut Reader<'_>) -> Kafka {
             Err(needs) => reader.refuse(&key, needs),
         }
     }
-    // librdkafka takes either name.
+    // librdkafka takes either name. One that is wrong already is not missing.
     let servers = ["bootstrap.servers", "metadata.broker.list"];
-    if !servers.iter().any(|name| reader.is_set(&format!("kafka.{name}"))) {
-        reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
-    } else if servers.iter().filter_map(|name| properties.get(*name)).any(|value| value.reveal().trim().is_empty()) {
+    let is_set = |name: &&str| reader.is_set(&format!("kafka.{name}"));
+    let is_blank = |name: &&str| properties.get(*name).is_some_and(|value| value.reveal().trim().is_empty());
+    if !servers.iter().any(is_set) || servers.iter().any(is_blank) {
         reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
     }
     Kafka { properties }
@@ -202,31 +202,33 @@ fn schema_registry(reader: &mut Reader<'_>) -> SchemaRegistry {
         }
         // User and password leave the address, so that it may be shown and none is sent twice.
         if !address.username().is_empty() || address.password().is_some() {
-            let by_url = (url::decode(address.username()), address.password().map(url::decode).transpose());
-            let bare = address.set_username("").and_then(|()| address.set_password(None));
-            match (by_url, bare) {
-                ((Ok(by_url), Ok(secret)), Ok(())) => {
-                    if user.as_ref().is_some_and(|user| *user != by_url)
-                        || (password.is_some() && password != secret.clone().map(Secret::new))
-                    {
-                        reader.refuse(
-                            URL,
-                            "an address without user and password: schema_registry.user or another address has others",
-                        );
-                    }
-                    user = Some(by_url);
-                    password = secret.map(Secret::new).or(password);
-                }
-                _ => reader.refuse(URL, "user and password with two hexadecimal digits after every %"),
+            let Some((by_url, secret)) = take_userinfo(&mut address) else {
+                reader.refuse(URL, "user and password with two hexadecimal digits after every %");
+                continue;
+            };
+            let other_user = user.as_ref().is_some_and(|user| *user != by_url);
+            if other_user || (password.is_some() && password != secret) {
+                reader.refuse(URL, "one user and password for all addresses, here or in schema_registry.user");
             }
+            user = Some(by_url);
+            password = secret.or(password);
         }
         urls.push(address.as_str().trim_end_matches('/').to_owned());
     }
-    if reader.is_set(URL) && urls.is_empty() {
+    if reader.is_set(URL) && urls.is_empty() && !reader.refused(URL) {
         reader.refuse(URL, "an address such as \"http://localhost:8081\"");
     }
     if user.is_none() && password.is_some() {
         reader.refuse("schema_registry.user", "the user that schema_registry.password belongs to");
     }
     SchemaRegistry { urls, user, password }
+}
+
+/// User and password of an address, which loses them. None: they are not percent-encoded text.
+fn take_userinfo(address: &mut reqwest::Url) -> Option<(String, Option<Secret>)> {
+    let user = url::decode(address.username()).ok()?;
+    let password = address.password().map(url::decode).transpose().ok()?;
+    address.set_username("").ok()?;
+    address.set_password(None).ok()?;
+    Some((user, password.map(Secret::new)))
 }

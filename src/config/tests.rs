@@ -51,10 +51,11 @@ impl Case {
 /// table ends only with the file.
 fn file(text: &str) -> Case {
     let database = if text.contains("database") { "" } else { "database.url = 'postgres://db/shop'\n" };
+    let right = if text.starts_with("schema_registry = ") { &RIGHT[..RIGHT.find('\n').unwrap() + 1] } else { RIGHT };
     let name = if text.starts_with("name") { "" } else { "name = 'shop'\n" };
     match text.starts_with('[') {
-        true => Case::new(&format!("{RIGHT}{database}{name}{text}")),
-        false => Case::new(&format!("{text}\n{RIGHT}{database}{name}")),
+        true => Case::new(&format!("{right}{database}{name}{text}")),
+        false => Case::new(&format!("{text}\n{right}{database}{name}")),
     }
 }
 
@@ -145,6 +146,10 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         (
             "schema_registry.user = '${env:NOBODY}'",
             "s.toml:1:17: schema_registry.user|\"${env:NOBODY}\"|the environment variable NOBODY, which is not set",
+        ),
+        (
+            "schema_registry = { user = 'u', url = 'k:hunter2@registry' }",
+            "s.toml:1:33: schema_registry.url|\"[hidden]\"|an address that begins with http:// or https://",
         ),
         (
             "schema_registry.password = 'p'",
