@@ -18,10 +18,10 @@ use crate::{Error, Kind, Result};
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people: `2026-11-24T08:00:00.000Z info  caught_up object=public.orders rows=5`.
+    /// For people: time, level, message and fields
     #[default]
     Text,
-    /// For machines: one JSON object a line.
+    /// For machines: one JSON object a line
     Json,
 }
 

@@ -48,7 +48,7 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Tests configuration, servers, tables and rights before the first row, and lists all problems
+    /// Tests configuration, servers, tables and rights, and lists all problems
     #[command(after_help = "Example: strandline check -c shop.toml --json")]
     Check {
         /// As JSON on stdout

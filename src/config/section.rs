@@ -172,11 +172,10 @@ fn kafka(reader: &mut Reader<'_>) -> Kafka {
             Err(needs) => reader.refuse(&key, needs),
         }
     }
-    // librdkafka takes either name. One that is wrong already is not missing.
+    // librdkafka takes either name.
     let servers = ["bootstrap.servers", "metadata.broker.list"];
-    let is_set = |name: &&str| reader.is_set(&format!("kafka.{name}"));
-    let is_blank = |name: &&str| properties.get(*name).is_some_and(|value| value.reveal().trim().is_empty());
-    if !servers.iter().any(is_set) || servers.iter().any(is_blank) {
+    let named = servers.iter().any(|name| reader.is_set(&format!("kafka.{name}")));
+    if !named || servers.iter().filter_map(|name| properties.get(*name)).any(|value| value.reveal().trim().is_empty()) {
         reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
     }
     Kafka { properties }

@@ -1,0 +1,250 @@
+//! The door to PostgreSQL: every refusal has its number and the server's words, and a connection that is dropped is gone.
+
+#![allow(clippy::unwrap_used)] // a test that cannot set its stage fails
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use strandline::Kind;
+use strandline::config::{Database, Secret, SslMode};
+use strandline::postgres::Connection;
+use strandline_testbed::{Postgres, PostgresOptions};
+
+/// A server with a door for every role, and TLS under a certificate for 127.0.0.1.
+struct Door {
+    postgres: Postgres,
+    /// Trusts an authority that has nothing to do with it, and the server's, in this order.
+    bundle: PathBuf,
+    /// Trusts the first of them alone.
+    stranger: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+const HBA: &str = "\
+host    all  postgres          127.0.0.1/32  trust
+host    all  scram             127.0.0.1/32  scram-sha-256
+host    all  ghost,sleeper,out 127.0.0.1/32  trust
+hostssl all  tls               127.0.0.1/32  trust
+host    all  rejected          127.0.0.1/32  reject
+";
+
+fn door() -> &'static Door {
+    static DOOR: OnceLock<Door> = OnceLock::new();
+    DOOR.get_or_init(|| {
+        let postgres = Postgres::start(PostgresOptions::default());
+        let directory = tempfile::tempdir().unwrap();
+        let (stranger, _) = certificate("stranger", None);
+        let authority = certificate("authority", None);
+        let server = certificate("server", Some(&authority));
+        let pem = |certificate: &X509| certificate.to_pem().unwrap();
+        let write = |name: &str, content: Vec<u8>| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let bundle = write("bundle.pem", [pem(&stranger), pem(&authority.0)].concat());
+        let stranger = write("stranger.pem", pem(&stranger));
+        let data = postgres.data_dir();
+        give(data, "server.crt", &pem(&server.0));
+        give(data, "server.key", &server.1.private_key_to_pem_pkcs8().unwrap());
+        give(data, "pg_hba.conf", HBA.as_bytes());
+        let door = Door { postgres, bundle, stranger, _directory: directory };
+        block_on(async {
+            let client = door.superuser().await;
+            client
+                .client()
+                .batch_execute(
+                    "CREATE ROLE scram LOGIN PASSWORD 'hunter2'; CREATE ROLE sleeper NOLOGIN; CREATE ROLE out LOGIN;
+                     CREATE ROLE tls LOGIN; CREATE ROLE rejected LOGIN; CREATE ROLE nobody LOGIN;",
+                )
+                .await
+                .unwrap();
+            for statement in [
+                "CREATE DATABASE closed",
+                "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
+                "ALTER SYSTEM SET ssl = on",
+                "SELECT pg_reload_conf()",
+            ] {
+                client.client().batch_execute(statement).await.unwrap();
+            }
+            // The reload is under way: it has happened when the server offers TLS to a new connection.
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while let Err(error) =
+                Connection::open(&door.database("tls", "", "postgres", SslMode::Require), "test").await
+            {
+                assert!(Instant::now() < deadline, "{}", error.report());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        door
+    })
+}
+
+impl Door {
+    fn database(&self, user: &str, password: &str, dbname: &str, sslmode: SslMode) -> Database {
+        let url = self.postgres.url(dbname).replace("postgres@", &format!("{user}:{password}@"));
+        let url = if password.is_empty() { url.replace(":@", "@") } else { url };
+        Database {
+            url: Some(Secret::new(url)),
+            hostname: None,
+            port: None,
+            user: None,
+            password: None,
+            dbname: None,
+            sslmode: Some(sslmode),
+            sslrootcert: None,
+            connect_timeout: Duration::from_secs(30),
+        }
+    }
+
+    async fn superuser(&self) -> Connection {
+        Connection::open(&self.database("postgres", "", "postgres", SslMode::Disable), "test").await.unwrap()
+    }
+}
+
+/// Writes a file that the server reads, as its own.
+fn give(data: &Path, name: &str, content: &[u8]) {
+    let path = data.join(name);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let owner = std::fs::metadata(data).unwrap();
+    chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+}
+
+/// A certificate for 127.0.0.1 signed by `authority`, or by itself.
+fn certificate(name: &str, authority: Option<&(X509, PKey<Private>)>) -> (X509, PKey<Private>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut names = X509NameBuilder::new().unwrap();
+    names.append_entry_by_text("CN", name).unwrap();
+    let names = names.build();
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_serial_number(&BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap()).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    builder.set_subject_name(&names).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    match authority {
+        Some((issuer, signer)) => {
+            builder.set_issuer_name(issuer.subject_name()).unwrap();
+            let san = SubjectAlternativeName::new()
+                .ip("127.0.0.1")
+                .build(&builder.x509v3_context(Some(issuer), None))
+                .unwrap();
+            builder.append_extension(san).unwrap();
+            builder.sign(signer, MessageDigest::sha256()).unwrap();
+        }
+        None => {
+            builder.set_issuer_name(&names).unwrap();
+            builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+            builder.sign(&key, MessageDigest::sha256()).unwrap();
+        }
+    }
+    (builder.build(), key)
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn every_refusal_has_its_number_and_the_servers_words() {
+    let door = door();
+    let cases = [
+        ("scram", "wrong", "postgres", "1003: ", "28P01"),
+        ("scram", "", "postgres", "1003: ", "password missing"),
+        ("ghost", "", "postgres", "1011: ", "28000"),
+        ("sleeper", "", "postgres", "1011: ", "28000"),
+        ("scram", "hunter2", "nothing_here", "1017: ", "3D000"),
+        ("out", "", "closed", "1017: ", "42501"),
+        ("rejected", "", "postgres", "1024: ", "28000"),
+        ("nobody", "", "postgres", "1024: ", "28000"),
+        ("tls", "", "postgres", "1024: ", "28000"),
+    ];
+    block_on(async {
+        for (user, password, dbname, number, cause) in cases {
+            let database = door.database(user, password, dbname, SslMode::Disable);
+            let error = Connection::open(&database, "test").await.unwrap_err();
+            let report = error.report();
+            assert_eq!(error.kind(), Kind::Refused, "{report}");
+            assert!(error.to_string().starts_with(number), "{user}: {report}");
+            assert_eq!(error.causes().matches(cause).count(), 1, "{user}: {report}");
+            assert!(!report.contains("hunter2") && !report.contains("wrong\""), "{report}");
+        }
+        let database = door.database("scram", "hunter2", "postgres", SslMode::Disable);
+        Connection::open(&database, "test").await.unwrap();
+    });
+}
+
+#[test]
+fn sslmodes_verify_what_they_promise() {
+    let door = door();
+    use SslMode::*;
+    let (bundle, stranger) = (Some(&door.bundle), Some(&door.stranger));
+    let cases = [
+        (Prefer, None, "127.0.0.1", true),
+        (Require, None, "127.0.0.1", true),
+        (Require, stranger, "127.0.0.1", false),
+        (Prefer, stranger, "127.0.0.1", false),
+        (VerifyCa, bundle, "127.0.0.1", true),
+        (VerifyCa, bundle, "localhost", true),
+        (VerifyCa, stranger, "127.0.0.1", false),
+        (VerifyCa, None, "127.0.0.1", false),
+        (VerifyFull, bundle, "127.0.0.1", true),
+        (VerifyFull, bundle, "localhost", false),
+        (VerifyFull, None, "127.0.0.1", false),
+    ];
+    block_on(async {
+        for (mode, root, host, trusted) in cases {
+            let mut database = door.database("tls", "", "postgres", mode);
+            // The address is dialled either way; the name is what is verified.
+            let url = database.url.take().unwrap().reveal().replace("127.0.0.1", host);
+            database.url = Some(Secret::new(format!("{url}?hostaddr=127.0.0.1")));
+            database.sslrootcert = root.cloned();
+            match Connection::open(&database, "test").await {
+                Ok(_) => assert!(trusted, "{mode:?} {root:?} {host} was let in"),
+                Err(error) => {
+                    assert!(!trusted, "{mode:?} {root:?} {host}: {}", error.report());
+                    assert!(error.to_string().starts_with("1023: TLS"), "{}", error.report());
+                    assert!(error.causes().contains("verify failed"), "{}", error.report());
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_copy_ends_in_the_server_when_its_connection_is_dropped() {
+    let door = door();
+    block_on(async {
+        let watcher = door.superuser().await;
+        let database = door.database("tls", "", "postgres", SslMode::Require);
+        let connection = Connection::open(&database, "shop").await.unwrap();
+        let rows = connection
+            .client()
+            .copy_out("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000000)) TO STDOUT");
+        let rows = rows.await.unwrap();
+        assert!(pin!(rows).next().await.unwrap().is_ok());
+        let backends = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'strandline shop'";
+        let count = async || watcher.client().query_one(backends, &[]).await.unwrap().get::<_, i64>(0);
+        assert_eq!(count().await, 1);
+        drop(connection);
+        // Far below the half minute in which the kernel would notice, or the time that the whole COPY takes.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while count().await > 0 {
+            assert!(Instant::now() < deadline, "the backend is still there");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
