@@ -14,7 +14,12 @@ use crate::topic::{raw, records};
 async fn a_hung_instance_that_wakes_is_refused_and_told_who_took_over() {
     let stage = Stage::new("fence");
     let client = stage.client().await;
-    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i").await.unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i",
+        )
+        .await
+        .unwrap();
     let mut first = stage.run(&[]);
     first.await_log("caught_up");
     until("the load", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() == 100);
@@ -38,7 +43,10 @@ async fn a_hung_instance_that_wakes_is_refused_and_told_who_took_over() {
 async fn an_open_transaction_of_a_stranger_in_the_offsets_topic_is_waited_for() {
     let stage = Stage::new("stranger");
     let client = stage.client().await;
-    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 50)").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 50)")
+        .await
+        .unwrap();
     stage.run_once();
     let stranger: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &stage.kafka)
@@ -49,7 +57,10 @@ async fn an_open_transaction_of_a_stranger_in_the_offsets_topic_is_waited_for() 
     stranger.begin_transaction().unwrap();
     let offsets = format!("{}-offsets", stage.name);
     for partition in 0..8 {
-        let record = BaseRecord::<str, str>::to(&offsets).partition(partition).key("[\"other\",{\"table\":\"x.y\"}]").payload("{}");
+        let record = BaseRecord::<str, str>::to(&offsets)
+            .partition(partition)
+            .key("[\"other\",{\"table\":\"x.y\"}]")
+            .payload("{}");
         stranger.send(record).map_err(|(error, _)| error).unwrap();
     }
     stranger.flush(Duration::from_secs(10)).unwrap();
@@ -84,7 +95,8 @@ async fn a_stalled_kafka_does_not_make_the_application_wait() {
         assert!(Instant::now() < deadline, "the COPY was never blocked:\n{}", running.log());
     }
     let url = stage.database.url.clone();
-    let alter = tokio::spawn(async move { connect(&url).await.batch_execute("ALTER TABLE big ADD COLUMN more int").await });
+    let alter =
+        tokio::spawn(async move { connect(&url).await.batch_execute("ALTER TABLE big ADD COLUMN more int").await });
     tokio::task::yield_now().await;
     let asked = Instant::now();
     client.query_one("SELECT count(*) FROM big WHERE id = 7", &[]).await.unwrap();
@@ -100,7 +112,8 @@ async fn a_stalled_kafka_does_not_make_the_application_wait() {
 /// A crash loses ids that were given out and never flushed; they are given out again, below a floor that looked settled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_the_server_loses_nothing() {
-    let mut postgres = Postgres::start(PostgresOptions { fsync: true, settings: vec![("wal_writer_delay".into(), "10s".into())] });
+    let mut postgres =
+        Postgres::start(PostgresOptions { fsync: true, settings: vec![("wal_writer_delay".into(), "10s".into())] });
     let stage = Stage::on("crash", postgres.create_database("crash"), Kafka::shared().bootstrap());
     let client = stage.client().await;
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
@@ -130,7 +143,8 @@ async fn a_crash_of_the_server_loses_nothing() {
     let client = stage.client().await;
     let held: Vec<i32> = client.query("SELECT id FROM t", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     until("every row", Duration::from_secs(60), || {
-        let delivered: Vec<i64> = records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
+        let delivered: Vec<i64> =
+            records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
         held.iter().all(|id| delivered.contains(&i64::from(*id)))
     });
     let (code, log) = running.stop();
@@ -156,7 +170,8 @@ async fn the_wrap_of_transaction_ids_is_crossed() {
     let database = strandline_testbed::Database { name: "postgres".into(), url: postgres.url("postgres") };
     let stage = Stage::on("wrap", database, Kafka::shared().bootstrap());
     let client = stage.client().await;
-    let before: i64 = client.query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[]).await.unwrap().get(0);
+    let before: i64 =
+        client.query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[]).await.unwrap().get(0);
     assert!(before < 1 << 32, "{before}");
     let mut running = stage.run(&[]);
     running.await_log("caught_up");
@@ -164,7 +179,8 @@ async fn the_wrap_of_transaction_ids_is_crossed() {
     for id in 1..=600 {
         client.batch_execute(&format!("UPDATE t SET v = 1 WHERE id = {id}")).await.unwrap();
     }
-    let after: i64 = client.query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[]).await.unwrap().get(0);
+    let after: i64 =
+        client.query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[]).await.unwrap().get(0);
     assert!(after > 1 << 32, "{after}");
     until("every update", Duration::from_secs(30), || {
         let updated = records(&stage.kafka, &stage.topic("t")).iter().filter(|record| record.long("v") == 1).count();
