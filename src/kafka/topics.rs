@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::client::{Context, settings, unbuildable, unreachable};
@@ -15,6 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Asks for topics and makes them.
 pub struct Admin {
     client: AdminClient<Context>,
+    /// Asks for metadata. A consumer, since a producer's question for a topic makes it where the broker allows that: with
+    /// the broker's settings, not compacted, before we could.
+    metadata: BaseConsumer<Context>,
 }
 
 /// A topic to be made.
@@ -27,12 +31,17 @@ pub(super) struct Wanted<'a> {
 
 impl Admin {
     pub fn new(kafka: &Kafka, connector: &str) -> Result<Admin> {
-        Ok(Admin { client: settings(kafka, connector).create_with_context(Context::default()).map_err(unbuildable)? })
+        let mut asking = settings(kafka, connector);
+        asking.set("group.id", format!("strandline-{connector}")).set("allow.auto.create.topics", "false");
+        Ok(Admin {
+            client: settings(kafka, connector).create_with_context(Context::default()).map_err(unbuildable)?,
+            metadata: asking.create_with_context(Context::default()).map_err(unbuildable)?,
+        })
     }
 
     /// How many brokers answer.
     pub fn reach(&self) -> Result<usize> {
-        let metadata = self.client.inner().fetch_metadata(None, TIMEOUT);
+        let metadata = self.metadata.fetch_metadata(None, TIMEOUT);
         metadata.map(|metadata| metadata.brokers().len()).map_err(|error| unreachable("Kafka does not answer", error))
     }
 
@@ -61,7 +70,7 @@ impl Admin {
 
     /// The number of partitions of a topic whose partitions all have a leader; `None`: there is no such topic.
     pub(super) fn partitions(&self, name: &str) -> Result<Option<i32>> {
-        let metadata = self.client.inner().fetch_metadata(Some(name), TIMEOUT);
+        let metadata = self.metadata.fetch_metadata(Some(name), TIMEOUT);
         let metadata =
             metadata.map_err(|error| unreachable(format!("Kafka does not say whether topic {name} exists"), error))?;
         let Some(topic) = metadata.topics().first() else { return Ok(None) };

@@ -46,7 +46,7 @@ impl Kafka {
              inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={}\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              offsets.topic.num.partitions=5\ntransaction.state.log.num.partitions=5\ngroup.initial.rebalance.delay.ms=0\n\
-             log.retention.ms=-1\nauto.create.topics.enable=false\n",
+             log.retention.ms=-1\nauto.create.topics.enable=true\n",
             dir.join("data").display()
         );
         std::fs::write(dir.join("server.properties"), properties).expect("server.properties");

@@ -8,10 +8,12 @@ mod kafka;
 mod postgres;
 mod process;
 mod registry;
+mod standin;
 
 pub use kafka::Kafka;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use registry::Registry;
+pub use standin::{Broker, registry_in_memory};
 
 /// Fetches everything now, so that no test waits for it.
 pub fn fetch_all() {
