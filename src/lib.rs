@@ -1,6 +1,46 @@
-//! Strandline streams PostgreSQL into Kafka as Avro by polling.
-
-#![allow(missing_docs)] // until every part is in
+//! Strandline streams PostgreSQL into Kafka as Avro by polling: no replication slot, no JVM, no row lost.
+//!
+//! # The way of a row
+//!
+//! ```text
+//!             poll/  what to read next (pure)
+//!               │ SQL
+//!  PostgreSQL ──┴─▶ postgres/chunk ──▶ avro/encoder ──▶ kafka/producer ──▶ topic
+//!   COPY … BINARY      row slices       key+value bytes       │  one Kafka transaction
+//!                                                       kafka/offsets ──▶ compacted offsets topic
+//!             watermark ◀─────────────────────────────────────┘  read at start, after fencing
+//! ```
+//!
+//! [`task`] is the one file where both sides meet, and it reads in that order: look at the server, begin sweeps, read one
+//! chunk, transcode, send, commit. Everything that decides is pure and tested without a server; everything that talks to a
+//! server is thin.
+//!
+//! # The words
+//!
+//! Kafka Connect's: a **connector** is one configured stream from one database; an **object** is a table on its way into a
+//! topic; a **task** is a thread with some of the objects; **source partition** and **source offset** are the key and the
+//! value under which progress is stored; a **subject** is a schema's name in the registry.
+//!
+//! Ours: the **watermark** is the progress of one object; a **window** is the half-open range of transaction ids that one
+//! **sweep** over a table delivers; a **chunk** is what one statement reads; the **historical load** is the first sweep, a
+//! **delta** every later one; a **step** reads one chunk and hands it to the producer.
+//!
+//! # The rooms
+//!
+//! | where | what |
+//! |---|---|
+//! | [`cli`] | one file per command |
+//! | [`config`] | what may be configured, where it comes from, every mistake with its remedy |
+//! | [`worker`] | what tasks share, which partitions each gets, the order of the end |
+//! | [`task`] | the loop |
+//! | [`owner`] | one partition of the offsets topic: its producer, its objects, its Kafka transaction |
+//! | [`object`] | one table: what is known, what is believed, how it is encoded |
+//! | [`poll`] | pure: window, chunk, watermark, history, pace, SQL as text |
+//! | [`postgres`] | connection, TLS, catalog, one chunk's transaction |
+//! | [`avro`] | pure: the type mapping, schemas, transcoders |
+//! | [`registry`] | subjects, schema ids |
+//! | [`kafka`] | producer, topics, offsets topic |
+//! | [`error`], [`retry`], [`telemetry`] | one error type, what follows from each kind, the log |
 
 pub mod avro;
 pub mod cli;

@@ -13,16 +13,21 @@ use crate::{Error, Result};
 
 /// A table that is streamed.
 pub struct Object {
+    /// The table, partitioned or not.
     pub name: TableName,
     /// Its key in the offsets topic.
     pub key: Vec<u8>,
+    /// Where its rows go.
     pub topic: String,
+    /// The table as the catalog showed it last.
     pub table: FoundTable,
     /// What Kafka has committed.
     pub committed: Option<Watermark>,
     /// What the open transaction will commit, steps included that nobody has seen yet.
     pub pending: Watermark,
+    /// How rows are encoded; `None`: not looked at yet.
     pub plan: Option<Plan>,
+    /// How much the next chunk takes.
     pub pace: Pace,
     /// Why it is FAILED, if it is.
     pub failed: Option<Error>,
@@ -34,15 +39,21 @@ pub struct Object {
     pub changes: Option<i64>,
     /// When every row was last looked for, whatever the counters said.
     pub looked_at: Option<Instant>,
+    /// The sweep under way, if any.
     pub sweep: Option<SweepClock>,
 }
 
 /// How a sweep is getting on, for the log and the duty limit.
 pub struct SweepClock {
+    /// Whether it is a historical load.
     pub load: bool,
+    /// When it began.
     pub started: Instant,
+    /// How long its steps took.
     pub busy: Duration,
+    /// Rows read so far.
     pub rows: u64,
+    /// When the log last told of it.
     pub told: Instant,
     /// Blocks read of how many, over all leaves seen so far.
     pub blocks: (u64, u64),
@@ -50,7 +61,9 @@ pub struct SweepClock {
 
 /// How rows of one description are encoded.
 pub struct Plan {
+    /// The columns that the encoder was built for.
     pub description: Description,
+    /// Its schemas and transcoders.
     pub encoder: Encoder,
 }
 

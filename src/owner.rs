@@ -23,8 +23,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The owner of one partition.
 pub struct Owner {
+    /// The partition of the offsets topic.
     pub partition: i32,
+    /// The one producer that may write there.
     pub producer: Producer,
+    /// The objects whose progress is stored there.
     pub objects: BTreeMap<TableName, Object>,
     /// What was stored when we took over, by key, for objects that are not found yet.
     stored: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -32,6 +35,7 @@ pub struct Owner {
     open: Option<Instant>,
     /// What the open transaction holds.
     pub rows: u64,
+    /// Bytes of keys and values in the open transaction.
     pub bytes: u64,
     /// When progress was last committed.
     pub committed_at: Instant,

@@ -77,14 +77,18 @@ struct Delivered {
 /// What a task did.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// Rows delivered since the objects' states began.
     pub rows: u64,
+    /// Bytes of keys and values, likewise.
     pub bytes: u64,
+    /// Objects seen.
     pub objects: usize,
     /// The objects that are FAILED, with the reason.
     pub failed: Vec<String>,
 }
 
 impl Task {
+    /// A task that will own these partitions.
     pub fn new(shared: Arc<Shared>, partitions: Vec<i32>) -> Self {
         let now = Instant::now();
         Task {

@@ -22,10 +22,15 @@ const LEAVE: Duration = Duration::from_secs(10);
 
 /// What the tasks of a connector share.
 pub struct Shared {
+    /// The connector's configuration.
     pub config: Arc<Config>,
+    /// The Schema Registry.
     pub registry: Registry,
+    /// For topics.
     pub admin: Admin,
+    /// Where progress is stored.
     pub offsets: OffsetsTopic,
+    /// Cancelled: finish the step, commit, leave.
     pub stop: CancellationToken,
     /// `--once`: end when everything visible at the start is delivered.
     pub once: bool,

@@ -80,6 +80,7 @@ impl Encoder {
         self.key_schema.as_deref()
     }
 
+    /// The value's schema, as registered.
     pub fn value_schema(&self) -> &str {
         &self.value_schema
     }

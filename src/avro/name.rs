@@ -15,6 +15,7 @@ pub struct RecordNames {
 }
 
 impl RecordNames {
+    /// The names of a table's records under a topic prefix.
     pub fn new(prefix: &str, table: &TableName) -> Self {
         // A prefix may have parts of its own; schema and table are one each, whatever they hold.
         let parts =

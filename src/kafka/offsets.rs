@@ -20,7 +20,9 @@ use crate::{Error, Kind, Result};
 
 /// The topic, how many partitions it has, and the clients that read it: made once, as each takes a while to connect.
 pub struct OffsetsTopic {
+    /// The topic's name.
     pub name: String,
+    /// How many partitions it has.
     pub partitions: i32,
     uncommitted: BaseConsumer<Context>,
     committed: BaseConsumer<Context>,
@@ -33,6 +35,7 @@ pub struct OffsetsTopic {
 pub struct Stored {
     /// The last value of each key; what was reset is not there.
     pub offsets: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Who signed for the partition last.
     pub claim: Option<Claim>,
 }
 

@@ -26,7 +26,9 @@ pub enum Append {
 /// A record for the offsets topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetRecord {
+    /// The partition of the offsets topic.
     pub partition: i32,
+    /// The source partition, as JSON.
     pub key: Vec<u8>,
     /// `None`: a tombstone.
     pub value: Option<Vec<u8>>,

@@ -30,6 +30,7 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Admin {
+    /// A client that asks and creates; it connects with its first question.
     pub fn new(kafka: &Kafka, connector: &str) -> Result<Admin> {
         let mut asking = settings(kafka, connector);
         asking.set("group.id", format!("strandline-{connector}")).set("allow.auto.create.topics", "false");

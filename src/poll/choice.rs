@@ -11,7 +11,9 @@ use crate::{Error, Kind};
 /// A table that the configuration asks for.
 #[derive(Debug)]
 pub struct Choice {
+    /// The table as found.
     pub table: FoundTable,
+    /// Where its rows go.
     pub topic: String,
     /// Why it cannot be read, if so.
     pub refused: Option<Error>,

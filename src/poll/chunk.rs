@@ -7,7 +7,9 @@ use std::time::Duration;
 /// A row's place: block and line pointer, as in `ctid`. Offset 0 stands before the block's first row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tid {
+    /// The block's number, from 0.
     pub block: u32,
+    /// The line pointer, from 1.
     pub offset: u16,
 }
 
@@ -33,7 +35,9 @@ impl FromStr for Tid {
 /// The places from `from` on and before `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
+    /// The first place.
     pub from: Tid,
+    /// The place behind the last.
     pub to: Tid,
 }
 
@@ -56,7 +60,9 @@ const LINES: u16 = 2048;
 /// How much the next chunk takes: whole blocks, or, where one block is too much by itself, some of its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
+    /// So many whole blocks.
     Blocks(u32),
+    /// So many line pointers of one block.
     Lines(u16),
 }
 

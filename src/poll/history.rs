@@ -17,7 +17,9 @@ use super::moment::{Lsn, Moment};
 /// "Every id below `xmin` was settled when the log stood at `lsn`."
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// The floor.
     pub xmin: u64,
+    /// Where the log stood.
     pub lsn: Lsn,
     /// Seconds since 1970, by our clock.
     pub at: i64,
@@ -37,20 +39,37 @@ pub enum Verdict {
     /// It is the server that we know: go on.
     Same,
     /// Believe everything below `xmin`, read the rest again.
-    FallBack { xmin: u64, lsn: Lsn, why: Why },
+    FallBack {
+        /// The floor to go back to.
+        xmin: u64,
+        /// Where the log stood then.
+        lsn: Lsn,
+        /// What happened.
+        why: Why,
+    },
     /// Believe nothing: the historical load again.
-    LoadAgain { why: Why },
+    LoadAgain {
+        /// What happened.
+        why: Why,
+    },
 }
 
 /// What happened to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
+    /// System identifier or database differ.
     AnotherServer,
+    /// Same timeline, another start.
     Restarted,
+    /// The next timeline.
     Promoted,
+    /// A timeline that is not the next.
     TimelineLost,
+    /// The log ends before a position known as flushed.
     OlderCopy,
+    /// A standby where a primary was.
     NowStandby,
+    /// No entry qualifies.
     NothingLeft,
 }
 

@@ -72,6 +72,7 @@ pub struct Markers {
 /// One look at the server. `lsn` was read after the snapshot: all that the snapshot sees ended before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
+    /// The snapshot of the statement that asked.
     pub snapshot: Snapshot,
     /// The write-ahead log's insert position; on a standby the replay position.
     pub lsn: Lsn,
@@ -79,6 +80,7 @@ pub struct Moment {
     pub flushed: Lsn,
     /// Where recovery ended, if the server was recovered since its start; on a standby where it is.
     pub replayed: Option<Lsn>,
+    /// Which server answered.
     pub markers: Markers,
 }
 

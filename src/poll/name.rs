@@ -5,11 +5,14 @@ use std::fmt;
 /// A table by schema and name, as stored in the catalog: case counts, nothing is quoted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
+    /// The schema, as stored.
     pub schema: String,
+    /// The table, as stored.
     pub name: String,
 }
 
 impl TableName {
+    /// A name whose parts are taken as stored, case included.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         TableName { schema: schema.into(), name: name.into() }
     }

@@ -111,8 +111,11 @@ pub fn changes(leaves: &[u32]) -> String {
 pub struct Source {
     /// The table that is described and whose key counts: the partitioned one for a leaf.
     pub root: u32,
+    /// The object's table.
     pub root_name: TableName,
+    /// The OID of the table that holds the rows.
     pub leaf: u32,
+    /// Its name.
     pub leaf_name: TableName,
     /// Read through the root, as only that is granted: the leaf's partition constraint makes it that leaf's TID range scan.
     pub through_root: Option<String>,

@@ -15,11 +15,13 @@ use super::window::Window;
 pub struct Watermark {
     /// The table's OID (a partitioned table's own): another table under the same name is loaded anew.
     pub table: u32,
+    /// The server that it was read from.
     pub markers: Markers,
     /// The highest `xmax` of a snapshot.
     pub xmax: u64,
     /// What is read, by OID: the table itself, or the leaves of a partitioned one. A detached leaf stays.
     pub leaves: BTreeMap<u32, Leaf>,
+    /// What to fall back to.
     pub history: History,
     /// Rows delivered since the state began.
     pub rows: u64,
@@ -39,6 +41,7 @@ pub struct Leaf {
 /// A sweep that has begun: its window is `floor` to `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sweep {
+    /// The window's end.
     pub to: u64,
     /// The file that it reads: places hold within one file only. 0: not opened yet.
     pub filenode: u32,

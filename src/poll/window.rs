@@ -10,7 +10,9 @@ const REACH: u64 = (1 << 31) - 10_000_000;
 /// later window). `from` = 0 is the historical load: it has no lower bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
+    /// The first id in it; 0: no lower bound.
     pub from: u64,
+    /// The first id behind it.
     pub to: u64,
 }
 
@@ -29,7 +31,9 @@ pub enum Sight {
 /// transaction and differs between two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ages {
+    /// `age(from)`; of no meaning for a load.
     pub from: i32,
+    /// `age(to)`.
     pub to: i32,
 }
 

@@ -17,7 +17,9 @@ pub struct Description {
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
+    /// `pg_attribute.attnum`, from 1.
     pub attnum: i16,
+    /// Its name, as stored.
     pub name: String,
     /// `NOT NULL`, validated.
     pub not_null: bool,
@@ -32,9 +34,13 @@ pub struct Column {
 /// A type, domains resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Type {
+    /// Its OID.
     pub oid: u32,
+    /// Its schema.
     pub schema: String,
+    /// Its name, as stored.
     pub name: String,
+    /// What sort of type it is.
     pub class: Class,
 }
 
@@ -54,7 +60,9 @@ pub enum Class {
 /// A table or something like one, as found in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundTable {
+    /// Its OID.
     pub oid: u32,
+    /// Its name.
     pub name: TableName,
     /// `pg_class.relkind`: r, p, v, m, f.
     pub kind: char,
@@ -67,11 +75,15 @@ pub struct FoundTable {
 /// A table that holds rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundLeaf {
+    /// Its OID.
     pub oid: u32,
+    /// Its name.
     pub name: TableName,
+    /// `pg_class.relkind`.
     pub kind: char,
     /// `heap`, or another access method, whose rows have no `ctid` and `xmin` of the same meaning.
     pub access_method: String,
+    /// Whether we may select from it by itself.
     pub granted: bool,
     /// The partition's constraint, as SQL.
     pub constraint: Option<String>,

@@ -16,9 +16,13 @@ use crate::{Error, Kind, Result};
 /// What the head of a chunk's transaction found, under its lock and in its snapshot.
 #[derive(Clone, Debug)]
 pub struct Head {
+    /// The snapshot, the log's positions, the markers.
     pub moment: Moment,
+    /// The window's bounds as ages in this transaction.
     pub ages: Ages,
+    /// The table's file.
     pub place: Place,
+    /// Columns and key.
     pub description: Description,
 }
 

@@ -16,6 +16,7 @@ pub struct Session {
     pub version: u32,
     /// Fraction digits of `money`, from the server's `lc_monetary`.
     pub money_scale: u8,
+    /// `current_user`.
     pub role: String,
     /// Our address as the server sees it, for allow-lists; empty on a socket.
     pub address: String,
@@ -26,8 +27,11 @@ pub struct Session {
 pub struct Holder {
     /// A pid, or `prepared '<gid>'`.
     pub who: String,
+    /// The database in which it runs.
     pub database: String,
+    /// Whose transaction it is.
     pub user: String,
+    /// Its id, 32 bits.
     pub xid: u32,
     /// How many ids ago it began.
     pub age: i64,
@@ -36,7 +40,9 @@ pub struct Holder {
 /// Where a table's rows lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// `pg_relation_filenode`: a rewrite changes it.
     pub filenode: u32,
+    /// The file's size in blocks.
     pub blocks: u32,
     /// The OID behind the name; 0: none.
     pub oid: u32,

@@ -40,6 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const TRIES: usize = 4;
 
 impl Registry {
+    /// A client of all the addresses, tried in turn.
     pub fn new(config: &SchemaRegistry) -> Result<Registry> {
         let urls = config.urls.iter().map(|url| {
             Url::parse(url)
