@@ -34,6 +34,7 @@
 //! | [`worker`] | what tasks share, which partitions each gets, the order of the end |
 //! | [`task`] | the loop |
 //! | [`owner`] | one partition of the offsets topic: its producer, its objects, its Kafka transaction |
+//! | [`layout`] | moves stored progress when the offsets topic got more partitions |
 //! | [`object`] | one table: what is known, what is believed, how it is encoded |
 //! | [`poll`] | pure: window, chunk, watermark, history, pace, SQL as text |
 //! | [`postgres`] | connection, TLS, catalog, one chunk's transaction |
@@ -47,6 +48,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod kafka;
+pub mod layout;
 pub mod object;
 pub mod owner;
 pub mod poll;

@@ -26,7 +26,8 @@ pub enum LogFormat {
 }
 
 /// What is quiet unless a filter names it.
-const QUIET: &str = "tokio_postgres=info,rdkafka=warn,librdkafka=warn,hyper=warn,hyper_util=warn,reqwest=warn";
+const QUIET: &str =
+    "apache_avro=warn,tokio_postgres=info,rdkafka=warn,librdkafka=warn,hyper=warn,hyper_util=warn,reqwest=warn";
 
 /// Libraries that log statements, parameters or headers below this level: no filter lowers it.
 const HELD: &[(&str, Level)] = &[

@@ -13,7 +13,7 @@ use crate::postgres::Holder;
 use crate::registry::Registry;
 use crate::retry::{Answer, Delays, answer};
 use crate::task::{Summary, Task};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, layout};
 
 /// How long another connector's open transaction in our offsets partition is waited for: the longest that a broker grants.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(15 * 60);
@@ -60,20 +60,19 @@ impl Shared {
         Claim { worker: worker_id(), started: self.started.clone(), partitions: self.offsets.partitions }
     }
 
-    /// A partition that nobody signed for under this number of partitions: either the connector is new here, or the offsets
-    /// topic was given more partitions, and the progress of its objects stands where the old number put it.
+    /// A partition that nobody signed for under this number of partitions: the connector is new here, or the offsets topic
+    /// got more partitions and [`crate::layout::migrate`] could not see it, as the claims stood behind a stranger's open
+    /// transaction. Then starting again moves the progress; going on would load again what another partition holds.
     pub fn refuse_other_layout(&self, partition: i32) -> Result<()> {
         for other in (0..self.offsets.partitions).filter(|other| *other != partition) {
             let Some(claim) = self.read_offsets(other)?.claim else { continue };
             if claim.partitions != self.offsets.partitions {
+                let (name, now, was) = (&self.offsets.name, self.offsets.partitions, claim.partitions);
                 return Err(Error::new(
                     Kind::Config,
-                    format!(
-                        "{} has {} partitions, and had {} when this connector stored its progress",
-                        self.offsets.name, self.offsets.partitions, claim.partitions
-                    ),
+                    format!("{name} has {now} partitions, and progress is stored for {was}"),
                 )
-                .hint("set offset.storage.topic to a new topic to load again, or restore the topic with its former number of partitions"));
+                .hint("start again: stored progress is moved before anything is read"));
             }
         }
         Ok(())
@@ -164,7 +163,7 @@ async fn prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> 
     let mut delays = Delays::default();
     loop {
         let error = match try_prepare(config, once, stop).await {
-            Ok(shared) => return Ok(Some(Arc::new(shared))),
+            Ok(shared) => return Ok(shared),
             Err(error) => error,
         };
         if matches!(answer(error.kind()), Answer::Fail | Answer::Stop) {
@@ -179,10 +178,10 @@ async fn prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> 
     }
 }
 
-async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> Result<Shared> {
+async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> Result<Option<Arc<Shared>>> {
     let admin = Admin::new(&config.kafka, &config.name)?;
     let offsets = OffsetsTopic::ensure(&config.kafka, &config.name, &admin, &config.offset_storage).await?;
-    Ok(Shared {
+    let shared = Arc::new(Shared {
         config: Arc::clone(config),
         registry: Registry::new(&config.schema_registry)?,
         admin,
@@ -190,7 +189,15 @@ async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken)
         stop: stop.clone(),
         once,
         started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    })
+    });
+    let migrating = Arc::clone(&shared);
+    tokio::select! {
+        migrated = tokio::task::spawn_blocking(move || layout::migrate(&migrating)) => match migrated {
+            Ok(migrated) => migrated.map(|()| Some(shared)),
+            Err(error) => Err(Error::new(Kind::Io, "stored progress could not be looked at").because(error)),
+        },
+        () = stop.cancelled() => Ok(None),
+    }
 }
 
 fn spawn(number: i32, shared: Arc<Shared>, partitions: Vec<i32>) -> Result<oneshot::Receiver<Result<Summary>>> {

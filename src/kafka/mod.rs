@@ -8,6 +8,7 @@ mod producer;
 mod topics;
 
 pub use claim::Claim;
+pub use murmur2::partition as murmur2_partition;
 pub use offsets::{OffsetsTopic, Stored, Waiting, key};
 pub use producer::{Append, OffsetRecord, Producer};
 pub use topics::Admin;

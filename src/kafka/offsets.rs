@@ -1,7 +1,7 @@
 //! The offsets topic, in Kafka Connect's own format: key `["connector",{"table":"public.orders"}]`, value a flat JSON
 //! object, a tombstone resets (facts: connect.md §4.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -149,51 +149,56 @@ impl OffsetsTopic {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.read_to_end(connector, partition)
+        Ok(self.read_to_end(connector, &[partition])?.remove(&partition).unwrap_or_default())
+    }
+
+    /// What can be read of all partitions now, in one go; nobody's open transaction is waited for. Blocks.
+    pub fn glance(&self, connector: &str) -> Result<BTreeMap<i32, Stored>> {
+        self.read_to_end(connector, &(0..self.partitions).collect::<Vec<_>>())
     }
 
     /// Every fetch from here on sees at least the end that was taken, so an end-of-partition event means that all of it
     /// was read. Positions do not tell: the marks that end a transaction are not records.
-    fn read_to_end(&self, connector: &str, partition: i32) -> Result<Stored> {
+    fn read_to_end(&self, connector: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Stored>> {
         let consumer = &self.committed;
         let _reading = self.reading.lock();
         let mut assignment = TopicPartitionList::new();
-        let added = assignment.add_partition_offset(&self.name, partition, Offset::Beginning);
-        added
-            .and_then(|()| consumer.assign(&assignment))
-            .map_err(|error| unreachable("the offsets cannot be read", error))?;
-        let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        for partition in partitions {
+            assignment
+                .add_partition_offset(&self.name, *partition, Offset::Beginning)
+                .map_err(|error| unreachable("the offsets cannot be read", error))?;
+        }
+        consumer.assign(&assignment).map_err(|error| unreachable("the offsets cannot be read", error))?;
+        let mut open: BTreeSet<i32> = partitions.iter().copied().collect();
+        let mut last: BTreeMap<i32, BTreeMap<Vec<u8>, Option<Vec<u8>>>> = BTreeMap::new();
         let mut heard = Instant::now();
-        loop {
+        while !open.is_empty() {
             match consumer.poll(Duration::from_millis(20)) {
                 Some(Ok(record)) => {
                     heard = Instant::now();
-                    if record.partition() == partition
+                    if open.contains(&record.partition())
                         && let Some(key) = record.key().filter(|key| is_ours(key, connector))
                     {
-                        last.insert(key.to_vec(), record.payload().map(<[u8]>::to_vec));
+                        let values = last.entry(record.partition()).or_default();
+                        values.insert(key.to_vec(), record.payload().map(<[u8]>::to_vec));
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => break,
-                // Of the partition that was read before.
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                // Not among them: of a partition that was read before.
+                Some(Err(KafkaError::PartitionEOF(ended))) => drop(open.remove(&ended)),
                 Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => {}
                 Some(Err(error)) => return Err(unreachable(format!("{} cannot be read", self.name), error)),
                 None => {}
             }
             if heard.elapsed() >= 3 * TIMEOUT {
+                let open: Vec<String> = open.iter().map(i32::to_string).collect();
                 return Err(Error::new(
                     Kind::Kafka,
-                    format!("{}, partition {partition}, cannot be read to its end", self.name),
+                    format!("{}, partition {}, cannot be read to its end", self.name, open.join(", ")),
                 ));
             }
         }
         let _ = consumer.unassign();
-        let claim = last.remove(&Claim::key(connector, partition)).flatten();
-        Ok(Stored {
-            claim: claim.and_then(|json| Claim::from_json(&json)),
-            offsets: last.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
-        })
+        Ok(partitions.iter().map(|at| (*at, stored(last.remove(at).unwrap_or_default(), connector, *at))).collect())
     }
 
     /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
@@ -201,6 +206,15 @@ impl OffsetsTopic {
         let watermarks = consumer.fetch_watermarks(&self.name, partition, TIMEOUT);
         let (_, end) = watermarks.map_err(|error| unreachable(format!("{} does not answer", self.name), error))?;
         Ok(end)
+    }
+}
+
+/// Parts the claim from the offsets, and leaves out what was reset.
+fn stored(mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>>, connector: &str, partition: i32) -> Stored {
+    let claim = last.remove(&Claim::key(connector, partition)).flatten();
+    Stored {
+        claim: claim.and_then(|json| Claim::from_json(&json)),
+        offsets: last.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
     }
 }
 

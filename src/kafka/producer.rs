@@ -206,14 +206,33 @@ impl Producer {
                 }
             }
         }
-        self.drain(deadline)?;
-        if self.exactly_once {
-            self.until(deadline, "the transaction could not be committed", |producer, slice| {
-                producer.commit_transaction(slice)
-            })?;
+        if !self.exactly_once {
+            return self.drain(deadline);
         }
-        Ok(())
+        // A transaction that must be aborted sends nothing more, and only a transactional call says so: hence the slices.
+        let mut patience = Self::SILENCE;
+        loop {
+            match self.drain(deadline.min(Instant::now() + patience)) {
+                Ok(()) => break,
+                Err(error) if error.kind() != Kind::Kafka => return Err(error),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => {}
+            }
+            match self.inner.commit_transaction(Self::GLANCE) {
+                Ok(()) => return Ok(()),
+                Err(error) if is_unfinished(&error) => patience = (patience * 2).min(Self::MOST_SILENCE),
+                Err(error) => return Err(self.explain("the transaction could not be committed", error)),
+            }
+        }
+        self.until(deadline, "the transaction could not be committed", |producer, slice| {
+            producer.commit_transaction(slice)
+        })
     }
+
+    /// After how long without all acknowledgements the transaction is asked whether it can still be committed.
+    const SILENCE: Duration = Duration::from_secs(1);
+    const MOST_SILENCE: Duration = Duration::from_secs(8);
+    const GLANCE: Duration = Duration::from_millis(50);
 
     /// Gives the open transaction up, with all that is queued.
     pub fn abort(&mut self, timeout: Duration) -> Result<()> {
@@ -247,6 +266,9 @@ impl Producer {
             unsafe { rdkafka_sys::rd_kafka_flush(self.inner.client().native_ptr(), 0) };
             self.inner.poll(Duration::from_millis(1));
             self.check_fatal()?;
+            if self.inner.context().failed.lock().is_ok_and(|failed| failed.is_some()) {
+                break;
+            }
             if Instant::now() >= deadline {
                 let waiting = self.in_flight();
                 return Err(Error::new(Kind::Kafka, format!("Kafka did not acknowledge {waiting} records in time"))
@@ -294,14 +316,7 @@ impl Producer {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            let again = match &error {
-                KafkaError::Transaction(error) => {
-                    error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort()
-                }
-                KafkaError::Flush(code) => *code == Code::OperationTimedOut,
-                _ => false,
-            };
-            if !again || Instant::now() >= deadline {
+            if !is_unfinished(&error) || Instant::now() >= deadline {
                 return Err(self.explain(what, error));
             }
         }
@@ -331,6 +346,15 @@ impl Producer {
             }
             _ => Error::new(Kind::Kafka, what).because(error).hint("check kafka.\"bootstrap.servers\" and that the brokers are up"),
         }
+    }
+}
+
+/// Whether the call may be made again: its outcome is unknown, or it did not get to its end.
+fn is_unfinished(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort(),
+        KafkaError::Flush(code) => *code == Code::OperationTimedOut,
+        _ => false,
     }
 }
 

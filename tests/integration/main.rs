@@ -6,6 +6,7 @@ mod connect;
 mod failure;
 mod load;
 mod loss;
+mod offsets;
 mod stage;
 mod topic;
 mod types;

@@ -133,15 +133,14 @@ impl Running {
 
     /// Waits for its end.
     pub fn wait(&mut self, deadline: Duration) -> Option<i32> {
-        let mut code = None;
-        until("the connector's end", deadline, || match self.child.try_wait().unwrap() {
-            Some(status) => {
-                code = status.code();
-                true
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
             }
-            None => false,
-        });
-        code
+            assert!(started.elapsed() < deadline, "the connector did not end within {deadline:?}:\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
     }
 
     pub fn log(&self) -> String {

@@ -83,6 +83,13 @@ pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
     records
 }
 
+/// How many partitions a topic has, as the broker tells now.
+pub fn partitions(bootstrap: &str, topic: &str) -> usize {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    metadata.topics().first().map_or(0, |topic| topic.partitions().len())
+}
+
 /// Every committed record of a topic, decoded.
 pub fn records(bootstrap: &str, topic: &str) -> Vec<Record> {
     let mut schemas = HashMap::new();

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::fetch;
-use crate::process::{Process, free_port, on_path};
+use crate::process::{Process, cpu_time, free_port, on_path};
 
 /// A broker.
 pub struct Kafka {
@@ -65,6 +65,15 @@ impl Kafka {
     /// Host and port.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// What the broker has cost so far.
+    pub fn cpu_time(&self) -> Duration {
+        self.own
+            .as_ref()
+            .and_then(|own| own.process.as_ref())
+            .map(|process| cpu_time(process.pid()))
+            .unwrap_or_default()
     }
 
     /// Stops its threads, as a machine that hangs would.

@@ -12,6 +12,7 @@ mod standin;
 
 pub use kafka::Kafka;
 pub use postgres::{Database, Postgres, PostgresOptions};
+pub use process::cpu_time;
 pub use registry::Registry;
 pub use standin::{Broker, registry_in_memory};
 

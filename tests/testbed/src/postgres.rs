@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::fetch;
-use crate::process::{Process, free_port};
+use crate::process::{Process, children, cpu_time, free_port};
 
 /// A server.
 pub struct Postgres {
@@ -86,6 +86,15 @@ impl Postgres {
         let name = format!("{prefix}_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         execute(&self.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE template0"));
         Database { url: self.url(&name), name }
+    }
+
+    /// What the server and its backends have cost so far.
+    pub fn cpu_time(&self) -> Duration {
+        self.own
+            .as_ref()
+            .and_then(|own| own.process.as_ref())
+            .map(|process| cpu_time(process.pid()))
+            .unwrap_or_default()
     }
 
     /// Kills the postmaster and, as they see it die, its children; the data stays.
@@ -172,12 +181,6 @@ impl Drop for Postgres {
         }
     }
 }
-
-fn children(pid: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
-}
-
 /// PostgreSQL refuses to run as root: as `postgres` then, or as nobody.
 fn user() -> Option<(u32, u32)> {
     // SAFETY: it only tells.
