@@ -87,11 +87,11 @@ async fn bench(args: &Args) {
             continue;
         }
         let make = format!(
-            "DROP TABLE IF EXISTS {table}; CREATE TABLE {table} ({columns}); INSERT INTO {table} SELECT {row} FROM generate_series(1, {rows}) i"
+            "DROP TABLE IF EXISTS {table}; CREATE TABLE {table} ({columns}); INSERT INTO {table} SELECT {row} FROM generate_series(1::bigint, {rows}) i"
         );
         client.batch_execute(&make).await.unwrap();
         // Sets the hint bits, freezes, and warms the cache: the first reader does not pay for the writer.
-        client.batch_execute(&format!("VACUUM ANALYZE {table}; SELECT count(*) FROM {table}")).await.unwrap();
+        client.batch_execute(&format!("VACUUM ANALYZE {table}")).await.unwrap();
         for run in 1..=args.runs {
             let copy = stage.copy(table, rows).await;
             copy.print(table, run, "bare COPY", rows, copy.seconds);

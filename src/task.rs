@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::avro::Settings;
-use crate::kafka::Append;
+use crate::kafka::{Append, Batch};
 use crate::object::{Next, Object, Plan, SweepClock};
 use crate::owner::{Owner, PATIENCE};
 use crate::poll::sql::{self, Source};
@@ -58,7 +58,7 @@ pub struct Task {
     looked_at: Instant,
     held_back: HeldBack,
     delivered: Delivered,
-    buffers: (Vec<u8>, Vec<u8>),
+    batch: Batch,
 }
 
 /// Since when the window has not moved although transactions ran.
@@ -108,7 +108,7 @@ impl Task {
             looked_at: now,
             held_back: HeldBack { xmin: 0, since: now, told: false },
             delivered: Delivered { rows: 0, bytes: 0, told: now },
-            buffers: (Vec::new(), Vec::new()),
+            batch: Batch::default(),
         }
     }
 
@@ -425,9 +425,11 @@ impl Task {
         }
         let Next::Read(chunk) = next else {
             connection.commit().await?;
-            object.pending.finish_sweep(source.leaf);
-            finish(object, self.moment.as_ref());
             self.connection = Some(connection);
+            object.pending.finish_sweep(source.leaf);
+            if object.current_leaf().is_none() {
+                finish(object, self.moment.as_ref());
+            }
             return Ok(());
         };
         let plan = object.plan.as_mut().ok_or_else(|| gone(name))?;
@@ -436,7 +438,7 @@ impl Task {
         // From here on an error drops the connection, and with it the rest of the COPY and the lock.
         let reading = Reading { shared: &shared, topic: object.topic.clone(), can_shrink: object.pace.can_shrink() };
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
-        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.buffers).await;
+        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
         let (rows, bytes) = read?;
@@ -664,44 +666,48 @@ impl Reading<'_> {
         copy: &str,
         plan: &mut Plan,
         owner: &mut Owner,
-        buffers: &mut (Vec<u8>, Vec<u8>),
+        batch: &mut Batch,
     ) -> Result<(u64, u64)> {
-        const BETWEEN_POLLS: u64 = 1024;
-        let (key, value) = buffers;
         let started = Instant::now();
         let longest = owner.producer.transaction_timeout() / 4;
         let mut waited = Duration::ZERO;
         let (mut rows, mut bytes) = (0, 0);
+        batch.clear();
         let mut tuples = connection.copy(copy).await?;
         while let Some(tuple) = tuples.next().await? {
+            let (key, value) = batch.buffers();
             plan.encoder.encode(&tuple, key, value)?;
-            owner.begin_once()?;
-            let key = (!key.is_empty()).then_some(&key[..]);
-            while let Append::Full = owner.producer.append(&self.topic, key, Some(value))? {
-                let since = Instant::now();
-                owner.producer.poll(Duration::from_millis(1));
-                waited += since.elapsed();
-                if waited > self.shared.config.source_stall {
-                    return Err(Error::new(Kind::Stalled, format!("Kafka kept PostgreSQL waiting for {waited:.1?}"))
-                        .hint("nothing: the chunk is read again, smaller; look at Kafka if it goes on"));
-                }
-            }
+            bytes += batch.finish() as u64;
             rows += 1;
-            let size = key.map_or(0, <[u8]>::len) + value.len();
-            bytes += size as u64;
-            owner.rows += 1;
-            owner.bytes += size as u64;
-            if rows % BETWEEN_POLLS == 0 {
-                owner.producer.poll(Duration::ZERO);
-                if self.can_shrink && (started.elapsed() > longest || bytes > 2 * CHUNK_BYTES) {
+            if batch.is_full() {
+                self.hand_over(owner, batch, &mut waited)?;
+                let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
+                if too_much && self.can_shrink {
                     return Err(Error::new(Kind::Stalled, "the chunk is too much for one transaction"));
                 }
-            } else if self.can_shrink && bytes > 2 * CHUNK_BYTES {
-                return Err(Error::new(Kind::Stalled, "the chunk is too much for one transaction"));
             }
         }
-        owner.producer.poll(Duration::ZERO);
+        if !batch.is_empty() {
+            self.hand_over(owner, batch, &mut waited)?;
+        }
+        owner.bytes += bytes;
         Ok((rows, bytes))
+    }
+
+    fn hand_over(&self, owner: &mut Owner, batch: &mut Batch, waited: &mut Duration) -> Result<()> {
+        owner.begin_once()?;
+        owner.rows += batch.records().len() as u64;
+        owner.producer.poll();
+        while let Append::Full = owner.producer.append(&self.topic, batch)? {
+            let since = Instant::now();
+            owner.producer.wait();
+            *waited += since.elapsed();
+            if *waited > self.shared.config.source_stall {
+                return Err(Error::new(Kind::Stalled, format!("Kafka kept PostgreSQL waiting for {waited:.1?}"))
+                    .hint("nothing: the chunk is read again, smaller; look at Kafka if it goes on"));
+            }
+        }
+        Ok(())
     }
 }
 

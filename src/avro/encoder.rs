@@ -100,10 +100,9 @@ impl Encoder {
         self.value_header = header(value);
     }
 
-    /// Encodes a binary COPY tuple: both buffers are cleared and filled; `key` stays empty where the table has none.
+    /// Encodes a binary COPY tuple: appends to both buffers; nothing to `key` where the table has none. After an error they
+    /// may hold half a record.
     pub fn encode(&mut self, tuple: &[u8], key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<()> {
-        key.clear();
-        value.clear();
         value.extend_from_slice(&self.value_header);
         let mut places = std::mem::take(&mut self.places);
         places.clear();

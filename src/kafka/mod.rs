@@ -1,5 +1,6 @@
 //! Talking to Kafka: client settings, topics, the producer, the offsets topic. Nothing of the client library leaks out.
 
+mod batch;
 mod claim;
 mod client;
 mod murmur2;
@@ -7,6 +8,7 @@ mod offsets;
 mod producer;
 mod topics;
 
+pub use batch::Batch;
 pub use claim::Claim;
 pub use murmur2::partition as murmur2_partition;
 pub use offsets::{OffsetsTopic, Stored, Waiting, key};

@@ -1,7 +1,9 @@
 //! The producer: narrow on purpose, so that a faster writer of record batches can take its place.
 
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -10,6 +12,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
 
+use rdkafka_sys::{rd_kafka_message_t, rd_kafka_topic_t};
+
+use super::batch::Batch;
 use super::client::{self, settings, unbuildable};
 use crate::config::Kafka;
 use crate::{Error, Kind, Result};
@@ -36,18 +41,27 @@ pub struct OffsetRecord {
 
 /// A producer of one transactional id, or of none.
 pub struct Producer {
+    /// Before the client, as it must be dropped first.
+    topics: HashMap<String, Topic>,
     inner: BaseProducer<Context>,
     exactly_once: bool,
-    /// Records sent and not yet reported.
-    sent: usize,
     transaction_timeout: Duration,
 }
 
-/// Counts reports; keeps the first that failed.
+/// A topic as librdkafka knows it, looked up once.
+struct Topic(NonNull<rd_kafka_topic_t>);
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: made by rd_kafka_topic_new, owned by us alone, and the client still lives.
+        unsafe { rdkafka_sys::rd_kafka_topic_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// Keeps the first report of a failure.
 #[derive(Default)]
 struct Context {
     client: client::Context,
-    reported: AtomicUsize,
     failed: Mutex<Option<(String, Code)>>,
 }
 
@@ -65,7 +79,6 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
-        self.reported.fetch_add(1, Ordering::Relaxed);
         if let Err((error, message)) = report
             && let Ok(mut failed) = self.failed.lock()
         {
@@ -75,7 +88,10 @@ impl ProducerContext for Context {
     }
 }
 
-/// What the throughput of facts was measured with; `[kafka]` wins.
+/// RD_KAFKA_PARTITION_UA, which the bindings lack: the partitioner decides.
+const ANY_PARTITION: i32 = -1;
+
+/// Large batches, little waiting; `[kafka]` wins.
 const DEFAULTS: [(&str, &str); 7] = [
     ("compression.type", "lz4"),
     ("linger.ms", "10"),
@@ -106,6 +122,8 @@ impl Producer {
             }
         }
         config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
+        // One report a record costs as much as sending it; how many are in flight is known without.
+        config.set("delivery.report.only.error", "true");
         // A record that timed out would be a gap in an idempotent stream; how long to try is decided above us.
         config.set("message.timeout.ms", "0");
         if let Some(id) = transactional_id {
@@ -116,9 +134,9 @@ impl Producer {
             config.remove("transaction.timeout.ms");
         }
         Ok(Producer {
+            topics: HashMap::new(),
             inner: config.create_with_context(Context::default()).map_err(unbuildable)?,
             exactly_once: transactional_id.is_some(),
-            sent: 0,
             transaction_timeout: Duration::from_millis(millis),
         })
     }
@@ -147,9 +165,60 @@ impl Producer {
         self.inner.begin_transaction().map_err(|error| self.explain("a transaction could not begin", error))
     }
 
-    /// Queues a record; its key decides the partition.
-    pub fn append(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Append> {
-        self.send(topic, None, key, value)
+    /// Queues a batch's records; their keys decide the partitions. What was taken is gone from the batch: with
+    /// [`Append::Full`] some are left in it.
+    pub fn append(&mut self, topic: &str, batch: &mut Batch) -> Result<Append> {
+        let handle = self.topic(topic)?;
+        let mut messages: Vec<rd_kafka_message_t> = batch.records().map(|(key, value)| message(key, value)).collect();
+        let count = i32::try_from(messages.len()).unwrap_or(i32::MAX);
+        // SAFETY: topic and client live; each message points into the batch, which is borrowed; F_COPY copies the bytes.
+        let taken = unsafe {
+            rdkafka_sys::rd_kafka_produce_batch(
+                handle.as_ptr(),
+                ANY_PARTITION,
+                rdkafka_sys::RD_KAFKA_MSG_F_COPY,
+                messages.as_mut_ptr(),
+                count,
+            )
+        };
+        if taken == count {
+            batch.clear();
+            return Ok(Append::Queued);
+        }
+        let failed = |message: &rd_kafka_message_t| Code::from(message.err);
+        let refused = messages.iter().find(|message| !matches!(failed(message), Code::NoError | Code::QueueFull));
+        if let Some(refused) = refused {
+            let size = refused.len + refused.key_len;
+            return Err(self.refused(topic, size, KafkaError::MessageProduction(failed(refused))));
+        }
+        batch.keep(messages.iter().map(|message| failed(message) == Code::QueueFull));
+        Ok(Append::Full)
+    }
+
+    fn topic(&mut self, name: &str) -> Result<NonNull<rd_kafka_topic_t>> {
+        if let Some(topic) = self.topics.get(name) {
+            return Ok(topic.0);
+        }
+        let unknown = || Error::new(Kind::Topic, format!("{name} cannot be the name of a topic"));
+        let c_name = CString::new(name).map_err(|error| unknown().because(error))?;
+        // SAFETY: client and name live; no settings of its own are handed over.
+        let made = unsafe {
+            rdkafka_sys::rd_kafka_topic_new(self.inner.client().native_ptr(), c_name.as_ptr(), std::ptr::null_mut())
+        };
+        let made = NonNull::new(made).ok_or_else(unknown)?;
+        self.topics.insert(name.to_owned(), Topic(made));
+        Ok(made)
+    }
+
+    fn refused(&self, topic: &str, size: usize, error: KafkaError) -> Error {
+        match error {
+            KafkaError::MessageProduction(Code::MessageSizeTooLarge) => Error::new(
+                Kind::Topic,
+                format!("a record of {size} bytes for {topic} is larger than message.max.bytes"),
+            )
+            .hint("raise kafka.\"message.max.bytes\" and the topic's max.message.bytes"),
+            error => self.explain("a record could not be queued", error),
+        }
     }
 
     fn send(
@@ -162,31 +231,29 @@ impl Producer {
         let record = BaseRecord::<[u8], [u8]> { partition, ..BaseRecord::to(topic) };
         let record = BaseRecord { key, payload: value, ..record };
         match self.inner.send(record) {
-            Ok(()) => {
-                self.sent += 1;
-                Ok(Append::Queued)
-            }
+            Ok(()) => Ok(Append::Queued),
             Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Ok(Append::Full),
-            Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
+            Err((error, _)) => {
                 let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-                Err(Error::new(
-                    Kind::Topic,
-                    format!("a record of {size} bytes for {topic} is larger than message.max.bytes"),
-                )
-                .hint("raise kafka.\"message.max.bytes\" and the topic's max.message.bytes"))
+                Err(self.refused(topic, size, error))
             }
-            Err((error, _)) => Err(self.explain("a record could not be queued", error)),
         }
     }
 
-    /// Serves delivery reports, for about this long.
-    pub fn poll(&mut self, wait: Duration) {
-        self.inner.poll(wait);
+    /// Serves reports.
+    pub fn poll(&self) {
+        self.inner.poll(Duration::ZERO);
+    }
+
+    /// Serves reports and lets a moment pass. The library's own waiting spins through its last millisecond.
+    pub fn wait(&self) {
+        self.poll();
+        std::thread::sleep(Duration::from_millis(1));
     }
 
     /// Records that Kafka has not acknowledged.
     pub fn in_flight(&self) -> usize {
-        self.sent.saturating_sub(self.inner.context().reported.load(Ordering::Relaxed))
+        usize::try_from(self.inner.in_flight_count()).unwrap_or_default()
     }
 
     /// Exactly once: the offsets go into the same transaction, which is then committed. A commit that times out is called
@@ -200,7 +267,7 @@ impl Producer {
             while let Append::Full =
                 self.send(topic, Some(offset.partition), Some(&offset.key), offset.value.as_deref())?
             {
-                self.poll(Duration::from_millis(1));
+                self.wait();
                 if Instant::now() >= deadline {
                     return Err(Error::new(Kind::Kafka, "Kafka took no more records").hint("are the brokers up?"));
                 }
@@ -239,7 +306,7 @@ impl Producer {
         let deadline = Instant::now() + timeout;
         self.inner.purge(PurgeConfig::default().queue().inflight());
         while self.in_flight() > 0 && Instant::now() < deadline {
-            self.poll(Duration::from_millis(1));
+            self.wait();
         }
         if let Ok(mut failed) = self.inner.context().failed.lock() {
             *failed = None;
@@ -264,7 +331,7 @@ impl Producer {
         while self.in_flight() > 0 {
             // SAFETY: the pointer is the live client's; a flush with no time to wait only wakes its threads.
             unsafe { rdkafka_sys::rd_kafka_flush(self.inner.client().native_ptr(), 0) };
-            self.inner.poll(Duration::from_millis(1));
+            self.wait();
             self.check_fatal()?;
             if self.inner.context().failed.lock().is_ok_and(|failed| failed.is_some()) {
                 break;
@@ -355,6 +422,21 @@ fn is_unfinished(error: &KafkaError) -> bool {
         KafkaError::Transaction(error) => error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort(),
         KafkaError::Flush(code) => *code == Code::OperationTimedOut,
         _ => false,
+    }
+}
+
+/// A record as librdkafka takes it; an empty key is none.
+fn message(key: &[u8], value: &[u8]) -> rd_kafka_message_t {
+    rd_kafka_message_t {
+        err: rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+        rkt: std::ptr::null_mut(),
+        partition: ANY_PARTITION,
+        payload: value.as_ptr().cast_mut().cast(),
+        len: value.len(),
+        key: if key.is_empty() { std::ptr::null_mut() } else { key.as_ptr().cast_mut().cast() },
+        key_len: key.len(),
+        offset: 0,
+        _private: std::ptr::null_mut(),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use strandline_testbed::Registry;
 
@@ -58,8 +58,7 @@ pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
     config.set("enable.partition.eof", "true").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
     config.set("fetch.wait.max.ms", "10");
     let consumer: BaseConsumer = config.create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let partitions = count(&consumer, topic);
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {
         assignment.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
@@ -86,8 +85,21 @@ pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
 /// How many partitions a topic has, as the broker tells now.
 pub fn partitions(bootstrap: &str, topic: &str) -> usize {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
-    metadata.topics().first().map_or(0, |topic| topic.partitions().len())
+    count(&consumer, topic)
+}
+
+/// A broker that is busy electing a leader says so, and that is not the same as no topic.
+fn count(consumer: &BaseConsumer, topic: &str) -> usize {
+    let started = Instant::now();
+    loop {
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+        let found = metadata.topics().first().unwrap();
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => return found.partitions().len(),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => return 0,
+            Some(error) => assert!(started.elapsed() < Duration::from_secs(20), "{topic}: {error}"),
+        }
+    }
 }
 
 /// Every committed record of a topic, decoded.
