@@ -97,7 +97,13 @@ mod tests {
     }
 
     fn stored(claimed: Option<i32>, tables: &[&str]) -> Stored {
-        let claim = claimed.map(|partitions| Claim { worker: "a:1".into(), started: String::new(), partitions });
+        let claim = claimed.map(|partitions| Claim {
+            worker: "a:1".into(),
+            started: String::new(),
+            partitions,
+            stopped: None,
+            failed: None,
+        });
         Stored { claim, offsets: tables.iter().map(|table| (key(table), table.as_bytes().to_vec())).collect() }
     }
 

@@ -41,7 +41,7 @@
 //! | [`avro`] | pure: the type mapping, schemas, transcoders |
 //! | [`registry`] | subjects, schema ids |
 //! | [`kafka`] | producer, topics, offsets topic |
-//! | [`error`], [`retry`], [`telemetry`] | one error type, what follows from each kind, the log |
+//! | [`error`], [`retry`], [`telemetry`], [`progress`] | one error type, what follows from each kind, the log, bars on a terminal |
 
 pub mod avro;
 pub mod cli;
@@ -53,6 +53,7 @@ pub mod object;
 pub mod owner;
 pub mod poll;
 pub mod postgres;
+pub mod progress;
 pub mod registry;
 pub mod retry;
 pub mod task;

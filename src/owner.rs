@@ -31,6 +31,8 @@ pub struct Owner {
     pub objects: BTreeMap<TableName, Object>,
     /// What was stored when we took over, by key, for objects that are not found yet.
     stored: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// How we signed for the partition.
+    signed: Claim,
     /// When the open transaction got its first record.
     open: Option<Instant>,
     /// What the open transaction holds.
@@ -65,17 +67,59 @@ impl Owner {
             producer,
             objects: BTreeMap::new(),
             stored: offsets,
+            signed: shared.claim(),
             open: None,
             rows: 0,
             bytes: 0,
             committed_at: Instant::now(),
         };
         tracing::debug!(partition, fencing = ?fenced, reading = ?(started.elapsed() - fenced), "owned");
-        let claim = shared.claim();
-        let record = OffsetRecord { partition, key: Claim::key(&config.name, partition), value: Some(claim.to_json()) };
+        let record = owner.signature(&config.name, &owner.signed);
         owner.producer.begin()?;
         owner.producer.commit(&shared.offsets.name, &[record], PATIENCE)?;
         Ok(owner)
+    }
+
+    fn signature(&self, connector: &str, claim: &Claim) -> OffsetRecord {
+        OffsetRecord {
+            partition: self.partition,
+            key: Claim::key(connector, self.partition),
+            value: Some(claim.to_json()),
+        }
+    }
+
+    /// Tells in the offsets topic which objects are FAILED, if that has changed. Does nothing within a transaction.
+    pub fn tell_failures(&mut self, shared: &Shared) -> Result<()> {
+        self.sign(shared, None)
+    }
+
+    /// The last word of a worker that leaves in good order.
+    pub fn sign_out(&mut self, shared: &Shared) -> Result<()> {
+        self.sign(shared, Some(crate::worker::now()))
+    }
+
+    fn sign(&mut self, shared: &Shared, stopped: Option<String>) -> Result<()> {
+        let failures: Vec<String> = self.failures().collect();
+        let failed = (!failures.is_empty()).then(|| failures.join("\n"));
+        let claim = Claim { stopped, failed, ..self.signed.clone() };
+        if self.open.is_some() || claim == self.signed {
+            return Ok(());
+        }
+        let record = self.signature(&shared.config.name, &claim);
+        self.producer.begin()?;
+        self.producer.commit(&shared.offsets.name, &[record], PATIENCE)?;
+        self.signed = claim;
+        Ok(())
+    }
+
+    /// A line for each object that is FAILED.
+    fn failures(&self) -> impl Iterator<Item = String> {
+        self.objects.values().filter_map(|object| {
+            let error = object.failed.as_ref()?.to_string();
+            let name = object.name.to_string();
+            let why = error.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
+            Some(format!("{name}: {}", why.replace('\n', " ")))
+        })
     }
 
     /// The progress stored for an object; an unreadable one is an error, never a fresh start.

@@ -16,6 +16,7 @@ use crate::owner::{Owner, PATIENCE};
 use crate::poll::sql::{self, Source};
 use crate::poll::{CHUNK_BYTES, Choice, Duty, Moment, Sight, TableName, Verdict, Watermark, choose};
 use crate::postgres::{Connection, Head};
+use crate::progress::{LOADING, STEP};
 use crate::retry::{Answer, Delays, answer};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result, kafka};
@@ -115,7 +116,10 @@ impl Task {
     pub async fn run(mut self) -> Result<Summary> {
         loop {
             match self.work().await {
-                Ok(()) => return Ok(self.summary()),
+                Ok(()) => {
+                    self.sign_out();
+                    return Ok(self.summary());
+                }
                 Err(error) => self.recover(error).await?,
             }
         }
@@ -476,7 +480,19 @@ impl Task {
         for partition in due {
             self.commit(partition).await?;
         }
+        for owner in self.owners.values_mut() {
+            owner.tell_failures(&self.shared)?;
+        }
         Ok(())
+    }
+
+    /// Everything is committed already, so a failure here costs nothing but the word.
+    fn sign_out(&mut self) {
+        for owner in self.owners.values_mut() {
+            if let Err(error) = owner.sign_out(&self.shared) {
+                tracing::debug!(partition = owner.partition, error = %error, "could not sign out");
+            }
+        }
     }
 
     async fn commit(&mut self, partition: i32) -> Result<()> {
@@ -726,18 +742,25 @@ fn finish(object: &mut Object, moment: Option<&Moment>) {
 }
 
 fn progress(object: &mut Object, source: &Source, head: &Head, rows: u64) {
-    let next = object.pending.leaves.get(&source.leaf).and_then(|leaf| leaf.sweep).map(|sweep| sweep.next.block);
+    /// Leaves count alike, whatever their size: a leaf's is not known before it is opened.
+    const LEAF: u64 = 1000;
+    let sweeping = |leaf: &u32| object.pending.leaves.get(leaf).and_then(|leaf| leaf.sweep);
+    let blocks = u64::from(head.place.blocks).max(1);
+    let next = sweeping(&source.leaf).map_or(0, |sweep| u64::from(sweep.next.block) * LEAF / blocks);
+    let leaves = object.leaves();
+    let done = leaves.iter().filter(|leaf| sweeping(leaf).is_none()).count() as u64 * LEAF;
+    let (read, blocks) = (done + next.min(LEAF), leaves.len() as u64 * LEAF);
     let Some(clock) = &mut object.sweep else { return };
     clock.rows += rows;
+    tracing::debug!(target: STEP, object = %object.name, load = clock.load, rows, read, blocks, "step");
     if !clock.load || clock.told.elapsed() < TELL {
         return;
     }
     clock.told = Instant::now();
-    let (read, blocks) = (u64::from(next.unwrap_or(head.place.blocks)), u64::from(head.place.blocks).max(1));
     let seconds = clock.started.elapsed().as_secs_f64();
     clock.blocks = (read, blocks);
     tracing::info!(
-        object = %object.name, leaf = %source.leaf_name, rows = clock.rows,
+        target: LOADING, object = %object.name, leaf = %source.leaf_name, rows = clock.rows,
         percent = read * 100 / blocks, rows_per_second = (clock.rows as f64 / seconds) as u64, "loading"
     );
 }

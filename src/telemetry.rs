@@ -7,12 +7,14 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::progress::{Bars, LOADING};
 use crate::{Error, Kind, Result};
 
 /// How log lines look.
@@ -38,18 +40,26 @@ const HELD: &[(&str, Level)] = &[
     ("reqwest", Level::INFO),
 ];
 
-/// Starts logging, once in a process. `filter` is a level, or directives such as `info,strandline=debug`.
+/// Starts logging, once in a process. `filter` is a level, or directives such as `info,strandline=debug`. With bars the
+/// lines stand above them, and what the bars tell is no line.
 ///
 /// Fails with [`Kind::Config`] if the filter is none.
-pub fn init(format: LogFormat, filter: &str) -> Result<()> {
+pub fn init(format: LogFormat, filter: &str, bars: Option<Bars>) -> Result<()> {
     let filter = directives(filter)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let writer = match &bars {
+        Some(bars) => BoxMakeWriter::new(bars.clone()),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).event_format(Text).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_target(false).with_timer(Utc).boxed(),
     };
+    let told_by_bars = bars.is_some();
+    let is_line = move |metadata: &Metadata<'_>| is_shown(metadata) && !(told_by_bars && metadata.target() == LOADING);
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter_fn(is_shown)).with_filter(filter))
+        .with(lines.with_filter(filter_fn(is_line)).with_filter(filter))
+        .with(bars.map(|bars| bars.with_filter(filter_fn(Bars::wants))))
         .try_init()
         .map_err(|error| Error::new(Kind::Io, "logging cannot be started").because(error))
 }

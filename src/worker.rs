@@ -40,7 +40,7 @@ pub struct Shared {
 impl Shared {
     /// The id by which Kafka fences: one per connector and partition, whatever task has it.
     pub fn transactional_id(&self, partition: i32) -> String {
-        format!("{}-{}-{partition}", self.config.group_id, self.config.name)
+        self.config.transactional_id(partition)
     }
 
     /// What is stored in a partition, after everything that may still be open there has ended.
@@ -57,7 +57,13 @@ impl Shared {
 
     /// How we sign for a partition.
     pub fn claim(&self) -> Claim {
-        Claim { worker: worker_id(), started: self.started.clone(), partitions: self.offsets.partitions }
+        Claim {
+            worker: worker_id(),
+            started: self.started.clone(),
+            partitions: self.offsets.partitions,
+            stopped: None,
+            failed: None,
+        }
     }
 
     /// A partition that nobody signed for under this number of partitions: the connector is new here, or the offsets topic
@@ -188,7 +194,7 @@ async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken)
         offsets,
         stop: stop.clone(),
         once,
-        started: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        started: now(),
     });
     let migrating = Arc::clone(&shared);
     tokio::select! {
@@ -215,6 +221,11 @@ fn spawn(number: i32, shared: Arc<Shared>, partitions: Vec<i32>) -> Result<onesh
         .spawn(body)
         .map_err(|error| Error::new(Kind::Io, "a task's thread cannot be started").because(error))?;
     Ok(result)
+}
+
+/// RFC 3339, to the second.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `host:pid`.

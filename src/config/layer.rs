@@ -6,8 +6,8 @@ use std::path::Path;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
-use toml_edit::{Document, Item, TableLike};
 
+use super::document::{Entry, Node, Syntax};
 use super::key::{self, KEYS};
 use super::problem::{Origin, Problem};
 
@@ -36,51 +36,51 @@ impl Layer {
         layer
     }
 
-    /// A TOML text. Mistakes of the syntax are a problem of their own and leave nothing to read.
+    /// A file's text. Mistakes of the syntax are a problem of their own and leave nothing to read.
     pub(super) fn file(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Option<Self> {
-        let place = |offset: usize| {
-            let before = text.get(..offset).unwrap_or(text);
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            let line = before.matches('\n').count() + 1;
-            let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-            Origin::File { path: path.to_owned(), line, column }
-        };
-        let document = match Document::parse(text) {
-            Ok(document) => document,
-            // Its Display quotes the line, which may hold a password; its message does not.
-            Err(error) => {
-                problems.push(Problem {
-                    key: "TOML syntax".to_owned(),
-                    origin: place(error.span().map_or(0, |span| span.start)),
-                    found: error.message().replace('\n', " "),
-                    message: "valid TOML".to_owned(),
-                });
-                return None;
+        let syntax = Syntax::of(path);
+        let place = |(line, column)| Origin::File { path: path.to_owned(), line, column };
+        match syntax.read(text) {
+            Ok(entries) => {
+                let mut layer = Layer::new("file");
+                layer.flatten("", entries, &place, problems);
+                Some(layer)
             }
-        };
-        let mut layer = Layer::new("file");
-        layer.flatten("", document.as_table(), &place, problems);
-        Some(layer)
+            Err(mistake) => {
+                problems.push(Problem {
+                    key: format!("{} syntax", syntax.name()),
+                    origin: place(mistake.place),
+                    found: mistake.message,
+                    message: format!("valid {}", syntax.name()),
+                });
+                None
+            }
+        }
     }
 
     fn flatten(
         &mut self,
         prefix: &str,
-        table: &dyn TableLike,
-        place: &dyn Fn(usize) -> Origin,
+        entries: Vec<Entry>,
+        place: &dyn Fn((usize, usize)) -> Origin,
         problems: &mut Vec<Problem>,
     ) {
-        for (name, item) in table.iter() {
-            let key = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
-            let span = table.get_key_value(name).and_then(|(key, _)| key.span()).or_else(|| item.span());
-            let origin = place(span.map_or(0, |span| span.start));
-            if let Some(table) = item.as_table_like().filter(|table| !table.is_empty() || key::is_section(&key)) {
-                self.flatten(&key, table, place, problems);
-            } else if let Some(before) = self.origins.get(&key) {
+        for Entry { name, place: at, node } in entries {
+            let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+            let origin = place(at);
+            let value = match node {
+                Node::Table(entries) if !entries.is_empty() || key::is_section(&key) => {
+                    self.flatten(&key, entries, place, problems);
+                    continue;
+                }
+                Node::Table(_) => Value::from(Dict::new()),
+                Node::Value(value) => value,
+            };
+            if let Some(before) = self.origins.get(&key) {
                 let found = format!("the key once more, after {before}");
                 problems.push(Problem { key, origin, found, message: "each key once".to_owned() });
             } else {
-                self.put(key, value(item), origin);
+                self.put(key, value, origin);
             }
         }
     }
@@ -154,27 +154,6 @@ impl Provider for Layer {
     }
 }
 
-/// What figment carries. Tables stand only where a value should, and are refused later by their key.
-fn value(item: &Item) -> Value {
-    match item {
-        Item::Value(single) => scalar(single),
-        Item::ArrayOfTables(_) => Value::from(vec![Dict::new()]),
-        Item::Table(_) | Item::None => Value::from(Dict::new()),
-    }
-}
-
-fn scalar(value: &toml_edit::Value) -> Value {
-    match value {
-        toml_edit::Value::String(text) => text.value().as_str().into(),
-        toml_edit::Value::Integer(number) => (*number.value()).into(),
-        toml_edit::Value::Float(number) => (*number.value()).into(),
-        toml_edit::Value::Boolean(flag) => (*flag.value()).into(),
-        toml_edit::Value::Datetime(time) => time.value().to_string().into(),
-        toml_edit::Value::Array(list) => list.iter().map(scalar).collect::<Vec<_>>().into(),
-        toml_edit::Value::InlineTable(_) => Value::from(Dict::new()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +178,20 @@ mod tests {
             assert_eq!(problems, []);
             assert_eq!(layer.values["offset.storage.topic"].as_str(), Some("o"), "{text}");
             assert_eq!(layer.values.len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_three_syntaxes_are_one_schema() {
+        for (path, text) in [
+            ("s.yaml", "offset:\n  storage:\n    topic: o\n"),
+            ("s.yml", "offset.storage: {topic: o}\npoll:\n"),
+            ("s.json", "{\"offset\": {\"storage.topic\": \"o\"}, \"poll\": {}}"),
+        ] {
+            let mut problems = Vec::new();
+            let layer = Layer::file(Path::new(path), text, &mut problems).unwrap();
+            assert_eq!(problems, []);
+            assert_eq!(layer.values["offset.storage.topic"].as_str(), Some("o"), "{text}");
         }
     }
 

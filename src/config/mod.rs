@@ -2,6 +2,8 @@
 //! joins the two and collects what is wrong, `section` builds the structs below.
 
 mod database;
+mod document;
+mod effective;
 mod key;
 mod layer;
 mod librdkafka;
@@ -12,15 +14,21 @@ mod problem;
 mod reader;
 mod secret;
 mod section;
+mod several;
+mod toml;
+mod unit;
 mod url;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
 
 pub use database::Target;
+pub use effective::{Effective, effective};
 pub use load::{Sources, load};
 pub use problem::{Origin, Problem, Problems};
 pub use secret::{Secret, redact};
+pub use several::{files, load_all};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,6 +64,13 @@ pub struct Config {
     pub source_stall: Duration,
     /// `failover.lag`: the most that a promoted standby may have lagged behind (DESIGN §3.4).
     pub failover_lag: Duration,
+}
+
+impl Config {
+    /// The id by which Kafka fences: one per connector and partition of the offsets topic, whatever task has it.
+    pub fn transactional_id(&self, partition: i32) -> String {
+        format!("{}-{}-{partition}", self.group_id, self.name)
+    }
 }
 
 /// `[database]`: the raw texts, `${env:…}` and `${file:…}` not yet replaced, since they are read again at every
@@ -101,6 +116,8 @@ pub enum SslMode {
 /// `[tables]`: which tables become objects.
 #[derive(Clone, Debug)]
 pub struct Tables {
+    /// `database.schema`: of names that name none.
+    pub schema: String,
     /// `tables.include`: every table of `database.schema` unless set.
     pub include: Vec<crate::poll::Pattern>,
     /// `tables.exclude`: left out again.

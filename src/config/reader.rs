@@ -10,6 +10,7 @@ use super::key::{self, Takes};
 use super::placeholder::{self, Lookup};
 use super::problem::{Origin, Problem};
 use super::secret::{Secret, redact};
+use super::unit;
 
 /// A value and who wrote it.
 #[derive(Debug)]
@@ -210,7 +211,7 @@ impl<'a> Reader<'a> {
         let number = match self.settings.get(key).map(|setting| &setting.value) {
             Some(Value::Num(_, number)) => integer(number),
             Some(Value::String(..)) => match self.text(key) {
-                Some(text) => text.trim().parse().ok(),
+                Some(text) => unit::count(&text),
                 None => return T::default(),
             },
             _ => None,
@@ -273,11 +274,11 @@ fn integer(number: &Num) -> Option<i64> {
 }
 
 fn is_empty_table(value: &Value) -> bool {
-    value.as_dict().is_some_and(Dict::is_empty)
+    matches!(value, Value::Empty(..)) || value.as_dict().is_some_and(Dict::is_empty)
 }
 
 /// Whether the value is never shown. Kafka's properties hold secrets under many names: only plainly harmless are shown.
-fn is_hidden(key: &str) -> bool {
+pub(super) fn is_hidden(key: &str) -> bool {
     match key.strip_prefix("kafka.") {
         Some(property) => super::librdkafka::is_sensitive(property),
         None => key::find(key).is_none_or(|key| key.takes == Takes::Secret),
@@ -285,7 +286,7 @@ fn is_hidden(key: &str) -> bool {
 }
 
 /// A value as the report shows it: what was written, shortened, without control characters and userinfo.
-fn describe(value: &Value) -> String {
+pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::String(_, text) => {
             let text = if text.contains("://") || text.contains('@') { redact(text) } else { text.clone() };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::reader::Reader;
 use super::secret::Secret;
-use super::{Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, url};
+use super::{Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, unit, url};
 use crate::poll::{Pattern, TableName};
 
 /// Kafka's bound on a topic's name.
@@ -66,6 +66,7 @@ fn tables(reader: &mut Reader<'_>, schema: &str) -> Tables {
         reader.refuse("database.schema", "a text that is not empty");
     }
     Tables {
+        schema: schema.to_owned(),
         include,
         exclude: patterns(reader, "tables.exclude", schema),
         refresh_interval: reader.time("tables.refresh_interval"),
@@ -134,6 +135,7 @@ fn topic(reader: &mut Reader<'_>, name: &str) -> Topic {
         if !matches!(setting.as_str(), "partitions" | "replication.factor")
             && let Some(value) = reader.text(&format!("topic.creation.default.{setting}"))
         {
+            let value = unit::property(&setting, &value);
             settings.insert(setting, value);
         }
     }
@@ -165,6 +167,7 @@ fn kafka(reader: &mut Reader<'_>) -> Kafka {
     for property in reader.below("kafka.") {
         let key = format!("kafka.{property}");
         let Some(value) = reader.text(&key) else { continue };
+        let value = unit::property(&property, &value);
         match librdkafka::check(&property, &value) {
             Ok(()) => {
                 properties.insert(property, Secret::new(value));

@@ -241,7 +241,7 @@ fn a_missing_file_and_a_broken_one_are_the_only_problem() {
     let problems = load(&Sources { file: PathBuf::from("/nowhere/s.toml"), ..Sources::default() }).unwrap_err();
     assert_eq!(
         problems.to_string(),
-        "/nowhere/s.toml: configuration file\n  found: No such file or directory (os error 2)\n  needs: a TOML file; --config or STRANDLINE_CONFIG names another"
+        "/nowhere/s.toml: configuration file\n  found: No such file or directory (os error 2)\n  needs: a TOML, YAML or JSON file, or a directory of them; --config or STRANDLINE_CONFIG names another"
     );
     let report = Case::new("name = 'shop'\ntasks.max = ").report();
     assert!(report.starts_with("s.toml:2:"), "{report}");

@@ -81,6 +81,21 @@ impl OffsetsTopic {
         storage: &OffsetStorage,
     ) -> Result<OffsetsTopic> {
         let partitions = Self::find_or_create(admin, storage).await?;
+        Self::open(kafka, connector, storage, partitions)
+    }
+
+    /// The topic if it is there already: for those who only look.
+    pub fn find(
+        kafka: &Kafka,
+        connector: &str,
+        admin: &Admin,
+        storage: &OffsetStorage,
+    ) -> Result<Option<OffsetsTopic>> {
+        let partitions = admin.partitions(&storage.topic)?;
+        partitions.map(|partitions| Self::open(kafka, connector, storage, partitions)).transpose()
+    }
+
+    fn open(kafka: &Kafka, connector: &str, storage: &OffsetStorage, partitions: i32) -> Result<OffsetsTopic> {
         Ok(OffsetsTopic {
             name: storage.topic.clone(),
             partitions,

@@ -106,6 +106,16 @@ pub fn changes(leaves: &[u32]) -> String {
     )
 }
 
+/// How many bytes these tables' rows take on disk.
+pub fn size(leaves: &[u32]) -> String {
+    let leaves: Vec<String> = leaves.iter().map(u32::to_string).collect();
+    format!(
+        "SELECT coalesce(pg_catalog.sum(coalesce(pg_catalog.pg_relation_size(oid), 0)), 0) AS size \
+         FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) AS t (oid)",
+        leaves.join(",")
+    )
+}
+
 /// What a chunk reads: a table, or a leaf of a partitioned one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {

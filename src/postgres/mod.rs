@@ -4,6 +4,7 @@ mod catalog;
 mod chunk;
 mod connect;
 mod error;
+mod explain;
 mod session;
 mod tls;
 
@@ -11,4 +12,5 @@ pub use catalog::{Class, Column, Description, FoundLeaf, FoundTable, Type};
 pub use chunk::{Head, Rows};
 pub use connect::Connection;
 pub use error::classify;
+pub use explain::Estimate;
 pub use session::{Holder, Place, Session};

@@ -25,6 +25,17 @@ struct Registered {
     id: u32,
 }
 
+/// A schema as the registry holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Version {
+    /// Its number within the subject, from 1.
+    pub version: u32,
+    /// The id that stands before each key or value.
+    pub id: u32,
+    /// Its text.
+    pub schema: String,
+}
+
 /// Confluent's error body.
 #[derive(Default, Deserialize)]
 struct Refusal {
@@ -76,12 +87,35 @@ impl Registry {
         Ok(registered.id)
     }
 
+    /// The newest version of a subject; `None`: the registry does not know the subject.
+    pub async fn latest(&self, subject: &str) -> Result<Option<Version>> {
+        let path = ["subjects", subject, "versions", "latest"];
+        let Some(answer) = self.ask_for(Method::GET, &path, None, subject).await? else { return Ok(None) };
+        serde_json::from_str(&answer).map(Some).map_err(|error| {
+            Error::new(Kind::Registry, format!("the registry's answer for subject {subject} is not one"))
+                .because(error)
+                .hint("is schema_registry.url the registry's base address?")
+        })
+    }
+
     /// Whether it answers.
     pub async fn reach(&self) -> Result<()> {
         self.ask(Method::GET, &["subjects"], None, "").await.map(drop)
     }
 
     async fn ask(&self, method: Method, path: &[&str], body: Option<String>, subject: &str) -> Result<String> {
+        let answer = self.ask_for(method, path, body, subject).await?;
+        answer.ok_or_else(|| Error::new(Kind::Schema, format!("the registry does not know subject {subject}")))
+    }
+
+    /// `None`: there is no such subject or version.
+    async fn ask_for(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<String>,
+        subject: &str,
+    ) -> Result<Option<String>> {
         let mut delays = Delays::default();
         let mut last = Error::new(Kind::Config, "schema_registry.url names no registry");
         for attempt in 0..TRIES * self.urls.len().max(1) {
@@ -89,14 +123,18 @@ impl Registry {
             let mut wait = delays.delay();
             match self.request(method.clone(), base, path, body.clone())?.send().await {
                 Ok(answer) if answer.status().is_success() => match answer.text().await {
-                    Ok(text) => return Ok(text),
+                    Ok(text) => return Ok(Some(text)),
                     Err(error) => last = unreachable(base, error),
                 },
                 Ok(answer) => {
                     let status = answer.status();
                     let after = answer.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok()?.parse().ok());
                     let text = answer.text().await.unwrap_or_default();
-                    last = refused(status, serde_json::from_str(&text).unwrap_or_default(), subject, base);
+                    let refusal: Refusal = serde_json::from_str(&text).unwrap_or_default();
+                    if matches!(refusal.error_code, 40401 | 40402) {
+                        return Ok(None);
+                    }
+                    last = refused(status, refusal, subject, base);
                     if !passes(status) {
                         return Err(last);
                     }
@@ -191,7 +229,7 @@ mod tests {
                 let mut request = Vec::new();
                 let mut buffer = [0; 4096];
                 // The body comes with or right after the head.
-                while !String::from_utf8_lossy(&request).contains("\"schema\"") {
+                while !String::from_utf8_lossy(&request).contains("\"schema\"") && !request.starts_with(b"GET ") {
                     let n = stream.read(&mut buffer).unwrap();
                     if n == 0 {
                         break;
@@ -239,6 +277,22 @@ mod tests {
         assert_eq!(error.kind(), Kind::Schema);
         assert!(error.report().contains("s-value") && error.report().contains("reader type LONG"), "{error:?}");
         assert_eq!(asked.join().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_subject_that_is_not_there_is_no_failure() {
+        let (url, asked) = server(vec![
+            "404 Not Found|{\"error_code\":40401,\"message\":\"Subject not found.\"}",
+            "200 OK|{\"subject\":\"s-value\",\"version\":3,\"id\":9,\"schema\":\"\\\"int\\\"\"}",
+            "404 Not Found|<html>",
+        ]);
+        let registry = registry(url);
+        assert_eq!(registry.latest("s-value").await.unwrap(), None);
+        let latest = registry.latest("s-value").await.unwrap();
+        assert_eq!(latest, Some(Version { version: 3, id: 9, schema: "\"int\"".to_owned() }));
+        let error = registry.latest("s-value").await.unwrap_err();
+        assert!(error.to_string().contains("knows no such address"), "{error:?}");
+        assert!(asked.join().unwrap()[0].starts_with("GET /apis/ccompat/v7/subjects/s-value/versions/latest "));
     }
 
     #[tokio::test]

@@ -3,4 +3,4 @@
 mod client;
 pub mod subject;
 
-pub use client::Registry;
+pub use client::{Registry, Version};

@@ -1,0 +1,238 @@
+//! `objects`: what each object is at, from what Kafka holds and PostgreSQL shows.
+
+use serde_json::{Value, json};
+
+use super::stored::StoredProgress;
+use super::survey::Survey;
+use super::table::{Table, seconds, size, thousands};
+use super::{DONE, FAILED, print};
+use crate::Result;
+use crate::config::Config;
+use crate::poll::{Choice, Moment, Watermark};
+use crate::postgres::Holder;
+
+/// What an object is doing.
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Nothing is stored yet.
+    New,
+    /// The historical load, a share of it done.
+    Loading(f64),
+    /// Deltas.
+    Streaming,
+    /// With the reason.
+    Failed(String),
+}
+
+struct Object<'a> {
+    choice: &'a Choice,
+    state: State,
+    progress: Option<Progress>,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Progress {
+    xmin: u64,
+    rows: u64,
+    bytes: u64,
+    xids_behind: u64,
+    seconds_behind: Option<u64>,
+    caught_up: bool,
+}
+
+/// Lists all objects.
+pub async fn objects(config: &Config, as_json: bool) -> Result<u8> {
+    let survey = Survey::make(config).await?;
+    let stored = StoredProgress::read(config)?;
+    let snapshot = survey.moment.snapshot;
+    let holder = if snapshot.xmin < snapshot.xmax { survey.connection.holder().await? } else { None };
+    let mut objects = Vec::new();
+    for choice in &survey.choices {
+        objects.push(look(config, &survey, choice, &stored).await?);
+    }
+    let text = if as_json {
+        let objects: Vec<Value> = objects.iter().map(Object::to_json).collect();
+        let worker = stored.worker();
+        format!(
+            "{}\n",
+            json!({
+                "connector": config.name, "state": worker.state(), "worker": worker.text(), "objects": objects,
+                "xmin": snapshot.xmin, "xmax": snapshot.xmax, "held_back_by": holder.as_ref().map(holder_json),
+            })
+        )
+    } else {
+        to_text(config, &stored, &objects, holder.as_ref())
+    };
+    print(&text);
+    let failed = objects.iter().any(|object| matches!(object.state, State::Failed(_)));
+    Ok(if failed { FAILED } else { DONE })
+}
+
+async fn look<'a>(config: &Config, survey: &Survey, choice: &'a Choice, stored: &StoredProgress) -> Result<Object<'a>> {
+    let name = &choice.table.name;
+    let failed = |why: String| State::Failed(why);
+    let watermark = match stored.watermark(config, name) {
+        Ok(watermark) => watermark.filter(|watermark| watermark.table == choice.table.oid),
+        Err(error) => return Ok(Object { choice, state: failed(error.to_string()), progress: None }),
+    };
+    let progress = watermark.as_ref().map(|watermark| progress(choice, watermark, &survey.moment));
+    let state = if let Some(refused) = &choice.refused {
+        failed(refused.to_string())
+    } else if let Some(why) = stored.failure(name) {
+        failed(why.to_owned())
+    } else {
+        match &watermark {
+            None => State::New,
+            Some(watermark) if is_loading(choice, watermark) => State::Loading(share(survey, choice, watermark).await?),
+            Some(_) => State::Streaming,
+        }
+    };
+    Ok(Object { choice, state, progress })
+}
+
+fn leaves(choice: &Choice) -> impl Iterator<Item = u32> {
+    choice.table.leaves.iter().map(|leaf| leaf.oid)
+}
+
+fn is_loading(choice: &Choice, watermark: &Watermark) -> bool {
+    !choice.table.leaves.is_empty() && watermark.floor(leaves(choice)) == 0
+}
+
+fn progress(choice: &Choice, watermark: &Watermark, moment: &Moment) -> Progress {
+    let xmin = watermark.floor(leaves(choice));
+    let caught_up = xmin >= moment.snapshot.xmin;
+    // The newest moment of which everything is delivered.
+    let at = watermark.history.entries().iter().rev().find(|entry| entry.xmin <= xmin).map(|entry| entry.at);
+    let since = |at: i64| u64::try_from(jiff::Timestamp::now().as_second() - at).unwrap_or(0);
+    Progress {
+        xmin,
+        rows: watermark.rows,
+        bytes: watermark.bytes,
+        xids_behind: moment.snapshot.xmax.saturating_sub(xmin),
+        seconds_behind: if caught_up { Some(0) } else { at.map(since) },
+        caught_up,
+    }
+}
+
+/// How much of the load is done, by blocks.
+async fn share(survey: &Survey, choice: &Choice, watermark: &Watermark) -> Result<f64> {
+    /// PostgreSQL's block, unless it was built otherwise.
+    const BLOCK: u64 = 8192;
+    let all: Vec<u32> = leaves(choice).collect();
+    let is_done = |oid: &&u32| watermark.leaves.get(oid).is_some_and(|leaf| leaf.floor > 0);
+    let done: Vec<u32> = all.iter().filter(is_done).copied().collect();
+    let begun =
+        watermark.leaves.values().filter_map(|leaf| leaf.sweep).map(|sweep| u64::from(sweep.next.block) * BLOCK);
+    let read = survey.connection.size(&done).await? + begun.sum::<u64>();
+    let total = survey.connection.size(&all).await?.max(1);
+    Ok((read as f64 / total as f64).min(1.0))
+}
+
+fn to_text(config: &Config, stored: &StoredProgress, objects: &[Object<'_>], holder: Option<&Holder>) -> String {
+    let mut text = format!("connector {}: {}\n", config.name, stored.worker().text());
+    if let Some(holder) = holder {
+        text.push_str(&format!("held back by {}: rows written since it began wait for its end\n", holder_text(holder)));
+    }
+    let mut table = Table::new(&["OBJECT", "STATE", "ROWS", "BYTES", "XMIN", "BEHIND", "TOPIC"]);
+    for object in objects {
+        table.row(object.row());
+    }
+    text.push_str(&table.text());
+    for object in objects {
+        if let State::Failed(why) = &object.state {
+            let name = object.choice.table.name.to_string();
+            let why = why.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why);
+            text.push_str(&format!("FAILED  {name}: {why}\n"));
+        }
+    }
+    text
+}
+
+/// `pid 77 (user app, database shop), 12 transactions ago`.
+pub fn holder_text(holder: &Holder) -> String {
+    let who = if holder.who.chars().all(|one| one.is_ascii_digit()) { "pid " } else { "" };
+    format!(
+        "{who}{} (user {}, database {}), which began {} transactions ago",
+        holder.who,
+        holder.user,
+        holder.database,
+        thousands(holder.age.unsigned_abs())
+    )
+}
+
+fn holder_json(holder: &Holder) -> Value {
+    json!({ "who": holder.who, "user": holder.user, "database": holder.database, "xid": holder.xid, "xids_behind": holder.age })
+}
+
+impl Object<'_> {
+    fn row(&self) -> Vec<String> {
+        let state = match &self.state {
+            State::New => "NEW".to_owned(),
+            State::Loading(share) => format!("LOADING {:.0} %", share * 100.0),
+            State::Streaming => "STREAMING".to_owned(),
+            State::Failed(_) => "FAILED".to_owned(),
+        };
+        let progress = |show: &dyn Fn(&Progress) -> String| self.progress.as_ref().map_or("-".to_owned(), show);
+        vec![
+            self.choice.table.name.to_string(),
+            state,
+            progress(&|progress| thousands(progress.rows)),
+            progress(&|progress| size(progress.bytes)),
+            progress(&|progress| progress.xmin.to_string()),
+            progress(&Progress::behind),
+            self.choice.topic.clone(),
+        ]
+    }
+
+    fn to_json(&self) -> Value {
+        let (state, percent, reason) = match &self.state {
+            State::New => ("NEW", None, None),
+            State::Loading(share) => ("LOADING", Some(share * 100.0), None),
+            State::Streaming => ("STREAMING", None, None),
+            State::Failed(why) => ("FAILED", None, Some(why)),
+        };
+        let progress = self.progress.as_ref();
+        json!({
+            "object": self.choice.table.name.to_string(), "topic": self.choice.topic, "mode": "xmin", "state": state,
+            "percent": percent, "reason": reason,
+            "caught_up": progress.is_some_and(|progress| progress.caught_up),
+            "xmin": progress.map(|progress| progress.xmin), "rows": progress.map(|progress| progress.rows),
+            "bytes": progress.map(|progress| progress.bytes), "xids_behind": progress.map(|progress| progress.xids_behind),
+            "seconds_behind": progress.and_then(|progress| progress.seconds_behind),
+        })
+    }
+}
+
+impl Progress {
+    fn behind(&self) -> String {
+        match self.seconds_behind {
+            _ if self.caught_up => "0s".to_owned(),
+            Some(time) => format!("{} ({} xids)", seconds(time), thousands(self.xids_behind)),
+            None => format!("{} xids", thousands(self.xids_behind)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(caught_up: bool, seconds_behind: Option<u64>) -> Progress {
+        Progress { xmin: 7, rows: 1, bytes: 2, xids_behind: 1234, seconds_behind, caught_up }
+    }
+
+    #[test]
+    fn what_is_behind_is_told_in_time_and_in_transactions() {
+        assert_eq!(progress(true, Some(0)).behind(), "0s");
+        assert_eq!(progress(false, Some(61)).behind(), "1m 1s (1,234 xids)");
+        assert_eq!(progress(false, None).behind(), "1,234 xids");
+    }
+
+    #[test]
+    fn a_prepared_transaction_has_no_pid() {
+        let holder = |who: &str| Holder { who: who.into(), database: "d".into(), user: "u".into(), xid: 5, age: 12 };
+        assert_eq!(holder_text(&holder("77")), "pid 77 (user u, database d), which began 12 transactions ago");
+        assert!(holder_text(&holder("prepared 'x'")).starts_with("prepared 'x' (user u"));
+    }
+}

@@ -1,0 +1,181 @@
+//! `plan`: for each object its mode, window, SQL and cost, and whether its interval can be kept. Nothing is read.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::stored::StoredProgress;
+use super::survey::{Prospect, Survey};
+use super::table::{size, thousands};
+use super::{DONE, FAILED, print};
+use crate::config::Config;
+use crate::poll::{Choice, Chunk, Pace, Tid, Window, sql};
+use crate::postgres::Estimate;
+use crate::{Error, Result};
+
+/// How much of a table is taken to be read in a second, in bytes: what one backend does with rows that it has to test and
+/// whose blocks are cached. A disk may be slower.
+const BYTES_PER_SECOND: f64 = 500e6;
+/// The duty limit of an object's deltas is one part in so many (see [`crate::poll::Duty::OBJECT`]).
+const DUTY: u32 = 20;
+
+struct Plan<'a> {
+    choice: &'a Choice,
+    window: Window,
+    bytes: u64,
+    sql: String,
+    estimate: Estimate,
+    key: Vec<String>,
+    pace: Interval,
+}
+
+/// What a delta takes, and how often it may come.
+#[derive(Debug, PartialEq)]
+struct Interval {
+    /// How long one delta takes, roughly.
+    sweep: Duration,
+    /// From one delta to the next.
+    every: Duration,
+    /// Whether that is the configured interval.
+    kept: bool,
+}
+
+/// Plans these objects, or all.
+pub async fn plan(config: &Config, names: &[String], as_json: bool) -> Result<u8> {
+    let survey = Survey::make(config).await?;
+    let stored = StoredProgress::read(config)?;
+    let mut plans = Vec::new();
+    for choice in survey.named(config, names)? {
+        let name = choice.table.name.to_string();
+        plans.push((name, plan_one(config, &survey, choice, &stored).await));
+    }
+    let failed = plans.iter().any(|(_, plan)| plan.is_err());
+    if as_json {
+        let plans: Vec<Value> = plans.iter().map(|(name, plan)| to_json(name, plan)).collect();
+        print(&format!("{}\n", json!({ "connector": config.name, "plans": plans })));
+    } else {
+        for (name, plan) in &plans {
+            print(&to_text(config, name, plan));
+        }
+    }
+    Ok(if failed { FAILED } else { DONE })
+}
+
+async fn plan_one<'a>(
+    config: &Config,
+    survey: &Survey,
+    choice: &'a Choice,
+    stored: &StoredProgress,
+) -> Result<Plan<'a>> {
+    let watermark = stored.watermark(config, &choice.table.name)?;
+    let prospect = survey.prospect(config, choice, watermark.as_ref()).await?;
+    let estimate = estimate(survey, &prospect).await;
+    survey.connection.rollback().await?;
+    let Prospect { source, window, head, encoder } = prospect;
+    let at = watermark.as_ref().and_then(|stored| stored.leaves.get(&source.leaf)?.sweep);
+    let next = at.filter(|sweep| sweep.filenode == head.place.filenode).map_or(Tid::default(), |sweep| sweep.next);
+    let leaves: Vec<u32> = choice.table.leaves.iter().map(|leaf| leaf.oid).collect();
+    let bytes = survey.connection.size(&leaves).await?;
+    let key = head.description.key.iter().filter_map(|at| head.description.columns.get(*at));
+    Ok(Plan {
+        choice,
+        window,
+        bytes,
+        sql: sql::copy(&source, encoder.select_list(), Pace::default().chunk(next), window, head.ages),
+        estimate: estimate?,
+        key: key.map(|column| column.name.clone()).collect(),
+        pace: interval(bytes, config.poll_interval),
+    })
+}
+
+/// What the planner thinks of reading the whole table, in the chunk's own transaction.
+async fn estimate(survey: &Survey, prospect: &Prospect) -> Result<Estimate> {
+    let Prospect { source, window, head, encoder } = prospect;
+    let whole = Chunk { from: Tid::default(), to: Tid { block: head.place.blocks.max(1), offset: 0 } };
+    let copy = sql::copy(source, encoder.select_list(), whole, *window, head.ages);
+    let query = copy.trim_start_matches("COPY (").trim_end_matches(") TO STDOUT (FORMAT binary)");
+    survey.connection.explain(query).await
+}
+
+/// Whether a table of so many bytes can be swept as often as the interval says.
+fn interval(bytes: u64, wanted: Duration) -> Interval {
+    let sweep = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
+    let every = wanted.max(sweep.saturating_mul(DUTY));
+    Interval { sweep, every, kept: every == wanted }
+}
+
+fn to_text(config: &Config, name: &str, plan: &Result<Plan<'_>>) -> String {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => return format!("{name}: FAILED\n  {}\n\n", error.report().replace('\n', "\n  ")),
+    };
+    let Window { from, to } = plan.window;
+    let window = match plan.window {
+        window if window.is_load() => format!("historical load: every row written by a transaction below {to}"),
+        window if window.is_empty() => format!("nothing: everything below {to} is delivered"),
+        _ => format!("delta: rows written by transactions from {from} up to, not including, {to}"),
+    };
+    let Interval { sweep, every, kept } = &plan.pace;
+    let wanted = humantime::format_duration(config.poll_interval);
+    let pace = match kept {
+        true => format!("every {wanted}, as configured"),
+        false => format!(
+            "every {} instead of {wanted}: finding changed rows reads the table, at most 5 % of the time",
+            humantime::format_duration(Duration::from_secs(every.as_secs()))
+        ),
+    };
+    let key = if plan.key.is_empty() { "none".to_owned() } else { plan.key.join(", ") };
+    format!(
+        "{name} → {topic}\n  mode      xmin\n  key       {key}\n  window    {window}\n  \
+         size      {size} in {leaves} table(s); a delta takes about {sweep:.1} s at 500 MB/s\n  \
+         deltas    {pace}\n  planner   {node}, cost {cost:.0}, {rows} rows of {width} bytes\n  sql       {sql}\n\n",
+        topic = plan.choice.topic,
+        size = size(plan.bytes),
+        leaves = plan.choice.table.leaves.len(),
+        sweep = sweep.as_secs_f64(),
+        node = plan.estimate.node,
+        cost = plan.estimate.cost,
+        rows = thousands(plan.estimate.rows as u64),
+        width = plan.estimate.width,
+        sql = plan.sql,
+    )
+}
+
+fn to_json(name: &str, plan: &Result<Plan<'_>, Error>) -> Value {
+    match plan {
+        Ok(plan) => json!({
+            "object": name, "ok": true, "topic": plan.choice.topic, "mode": "xmin", "key": plan.key,
+            "window": { "from": plan.window.from, "to": plan.window.to, "load": plan.window.is_load() },
+            "bytes": plan.bytes, "leaves": plan.choice.table.leaves.len(),
+            "sweep_seconds": plan.pace.sweep.as_secs_f64(), "every_seconds": plan.pace.every.as_secs_f64(),
+            "interval_kept": plan.pace.kept,
+            "planner": { "node": plan.estimate.node, "cost": plan.estimate.cost, "rows": plan.estimate.rows, "width": plan.estimate.width },
+            "sql": plan.sql,
+        }),
+        Err(error) => json!({
+            "object": name, "ok": false, "message": error.to_string(), "cause": error.causes(), "hint": error.hint_text(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_takes_long_is_swept_less_often_than_asked() {
+        let seconds = Duration::from_secs;
+        assert_eq!(interval(0, seconds(5)), Interval { sweep: seconds(0), every: seconds(5), kept: true });
+        // A hundred gigabytes: 200 s a sweep.
+        let big = Interval { sweep: seconds(200), every: seconds(4000), kept: false };
+        assert_eq!(interval(100_000_000_000, seconds(5)), big);
+        assert!(interval(100_000_000_000, seconds(6 * 3600)).kept);
+    }
+
+    #[test]
+    fn the_duty_limit_is_the_polls_own() {
+        let started = std::time::Instant::now();
+        let next = crate::poll::Duty::OBJECT.next(started, Duration::from_secs(1));
+        assert_eq!(next - started, Duration::from_secs(u64::from(DUTY)));
+    }
+}

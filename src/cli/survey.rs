@@ -1,0 +1,118 @@
+//! What the commands that look at PostgreSQL share: a connection, the moment, the tables asked for.
+
+use crate::avro::{Encoder, RecordNames, Settings};
+use crate::config::Config;
+use crate::poll::sql::Source;
+use crate::poll::{Choice, Moment, TableName, Watermark, Window, choose, source};
+use crate::postgres::{Connection, Head, Session};
+use crate::{Error, Kind, Result};
+
+/// One look at the source.
+pub struct Survey {
+    /// Idle between questions.
+    pub connection: Connection,
+    /// Who we are.
+    pub session: Session,
+    /// The server's place and snapshot.
+    pub moment: Moment,
+    /// The tables asked for.
+    pub choices: Vec<Choice>,
+}
+
+/// An object as its next chunk would see it.
+pub struct Prospect {
+    /// The table, or the leaf, that is read next.
+    pub source: Source,
+    /// The window of the sweep under way, or of the next one.
+    pub window: Window,
+    /// What the chunk's head found.
+    pub head: Head,
+    /// The chosen transcoders and schemas.
+    pub encoder: Encoder,
+}
+
+impl Survey {
+    /// Connects and looks.
+    pub async fn make(config: &Config) -> Result<Survey> {
+        let connection = Connection::open(&config.database, &config.name).await?;
+        let session = connection.session().await?;
+        let moment = connection.moment().await?;
+        let choices = choose(config, connection.discover().await?);
+        Ok(Survey { connection, session, moment, choices })
+    }
+
+    /// The objects of these names, each a `schema.table` or an alias of `[objects]`; all of them unless any is named.
+    pub fn named(&self, config: &Config, names: &[String]) -> Result<Vec<&Choice>> {
+        if names.is_empty() {
+            return Ok(self.choices.iter().collect());
+        }
+        let find = |name: &String| {
+            let table = table_name(config, name)?;
+            self.choices.iter().find(|choice| choice.table.name == table).ok_or_else(|| {
+                Error::new(Kind::Config, "it is no object of this connector")
+                    .object(table.to_string())
+                    .hint("`strandline objects` lists them; tables.include and tables.exclude decide")
+            })
+        };
+        names.iter().map(find).collect()
+    }
+
+    /// Opens the object's next chunk, to be closed with [`Connection::rollback`]: the lock is held until then.
+    pub async fn prospect(&self, config: &Config, choice: &Choice, stored: Option<&Watermark>) -> Result<Prospect> {
+        if let Some(refused) = &choice.refused {
+            let mut again = Error::new(refused.kind(), refused.to_string());
+            if let Some(hint) = refused.hint_text() {
+                again = again.hint(hint);
+            }
+            return Err(again);
+        }
+        let at = |error: Error| error.object(choice.table.name.to_string());
+        let stored = stored.filter(|stored| stored.table == choice.table.oid);
+        let (leaf, window) = next(choice, stored, &self.moment)
+            .ok_or_else(|| at(Error::new(Kind::Denied, "it has no partition that could be read yet")))?;
+        let mut lock = true;
+        let (source, head) = loop {
+            let source = source(&choice.table, leaf, lock);
+            match self.connection.open_chunk(&source, window).await {
+                Ok(head) => break (source, head),
+                // LOCK TABLE wants a right on the whole table, which a grant on columns is not.
+                Err(error) if lock && error.kind() == Kind::Denied => {
+                    self.connection.rollback().await?;
+                    lock = false;
+                }
+                Err(error) => {
+                    self.connection.rollback().await?;
+                    return Err(at(error));
+                }
+            }
+        };
+        let names = RecordNames::new(&config.topic.prefix, &choice.table.name);
+        let settings = Settings { money_scale: self.session.money_scale };
+        let encoder = Encoder::new(&names, &head.description, &settings).map_err(at)?;
+        Ok(Prospect { source, window, head, encoder })
+    }
+}
+
+/// The leaf whose sweep is under way, else the one that is furthest behind, and its window.
+fn next<'a>(
+    choice: &'a Choice,
+    stored: Option<&Watermark>,
+    moment: &Moment,
+) -> Option<(&'a crate::postgres::FoundLeaf, Window)> {
+    let progress = |oid: &u32| stored.and_then(|stored| stored.leaves.get(oid));
+    let floor = |oid: &u32| progress(oid).map_or(0, |leaf| leaf.floor);
+    let under_way =
+        choice.table.leaves.iter().find(|leaf| progress(&leaf.oid).is_some_and(|leaf| leaf.sweep.is_some()));
+    let leaf = under_way.or_else(|| choice.table.leaves.iter().min_by_key(|leaf| floor(&leaf.oid)))?;
+    let ahead = Window { from: floor(&leaf.oid), to: moment.snapshot.xmin.max(floor(&leaf.oid)) };
+    Some((leaf, progress(&leaf.oid).and_then(crate::poll::Leaf::window).unwrap_or(ahead)))
+}
+
+/// The table that a word on the command line means.
+pub fn table_name(config: &Config, name: &str) -> Result<TableName> {
+    if let Some(object) = config.objects.get(name) {
+        return Ok(object.table.clone());
+    }
+    TableName::parse(name, &config.tables.schema)
+        .map_err(|problem| Error::new(Kind::Config, format!("`{name}` is not a table's name: {problem}")))
+}
