@@ -698,9 +698,16 @@ impl Reading<'_> {
         owner.begin_once()?;
         owner.rows += batch.records().len() as u64;
         owner.producer.poll();
+        let mut waits = 0;
         while let Append::Full = owner.producer.append(&self.topic, batch)? {
             let since = Instant::now();
-            owner.producer.wait();
+            waits += 1;
+            // Over many partitions the queue may be full and no batch of it.
+            if waits % 16 == 0 {
+                owner.producer.push()
+            } else {
+                owner.producer.wait()
+            }
             *waited += since.elapsed();
             if *waited > self.shared.config.source_stall {
                 return Err(Error::new(Kind::Stalled, format!("Kafka kept PostgreSQL waiting for {waited:.1?}"))

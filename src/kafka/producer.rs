@@ -94,7 +94,9 @@ const ANY_PARTITION: i32 = -1;
 /// Large batches, little waiting; `[kafka]` wins.
 const DEFAULTS: [(&str, &str); 7] = [
     ("compression.type", "lz4"),
-    ("linger.ms", "10"),
+    // Batches go when they are full, and with each commit. Not when they are old: while a partition's five requests are on
+    // their way, librdkafka's thread spins over a message that has waited for longer than this.
+    ("linger.ms", "1000"),
     ("batch.size", "262144"),
     ("batch.num.messages", "100000"),
     // Together they bound the memory: about 190 bytes a record come on top of its value.
@@ -251,6 +253,14 @@ impl Producer {
         std::thread::sleep(Duration::from_millis(1));
     }
 
+    /// Sends what is queued, full batches or not, and serves reports; returns after a moment, or when nothing is left.
+    pub fn push(&self) {
+        const MOMENT_MS: i32 = 10;
+        // SAFETY: the pointer is the live client's.
+        unsafe { rdkafka_sys::rd_kafka_flush(self.inner.client().native_ptr(), MOMENT_MS) };
+        self.poll();
+    }
+
     /// Records that Kafka has not acknowledged.
     pub fn in_flight(&self) -> usize {
         usize::try_from(self.inner.in_flight_count()).unwrap_or_default()
@@ -325,13 +335,11 @@ impl Producer {
         failed.as_ref().filter(|(_, code)| is_lasting(*code)).map(|(topic, _)| topic.clone())
     }
 
-    /// Hands the queue over at once, despite `linger.ms`, and waits for every report. The library's own flush takes 100 ms
-    /// at the least.
+    /// Hands the queue over at once, despite `linger.ms`, and waits until all is acknowledged. The Rust binding's own flush
+    /// takes 100 ms at the least.
     fn drain(&mut self, deadline: Instant) -> Result<()> {
         while self.in_flight() > 0 {
-            // SAFETY: the pointer is the live client's; a flush with no time to wait only wakes its threads.
-            unsafe { rdkafka_sys::rd_kafka_flush(self.inner.client().native_ptr(), 0) };
-            self.wait();
+            self.push();
             self.check_fatal()?;
             if self.inner.context().failed.lock().is_ok_and(|failed| failed.is_some()) {
                 break;
