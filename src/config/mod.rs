@@ -13,6 +13,8 @@ mod nearest;
 mod placeholder;
 mod problem;
 mod reader;
+#[cfg(test)]
+mod reference;
 mod secret;
 mod section;
 mod several;

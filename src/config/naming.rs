@@ -190,7 +190,8 @@ mod tests {
     use super::*;
 
     fn naming(format: &str, route: Option<(&str, &str)>) -> Naming {
-        let route = route.map(|(regex, new)| Route { regex: Regex::new(regex).unwrap(), replacement: replacement(new) });
+        let route =
+            route.map(|(regex, new)| Route { regex: Regex::new(regex).unwrap(), replacement: replacement(new) });
         Naming { format: format.to_owned(), route }
     }
 
@@ -223,7 +224,11 @@ mod tests {
             ("nothing", "x", "shop.public.orders_2024"),
             (".*", r"a\$b", "a_b"),
         ] {
-            assert_eq!(naming("${prefix}.${schema}.${table}", Some((regex, new))).topic("shop", &table), topic, "{regex}");
+            assert_eq!(
+                naming("${prefix}.${schema}.${table}", Some((regex, new))).topic("shop", &table),
+                topic,
+                "{regex}"
+            );
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::reader::Reader;
 use super::secret::Secret;
-use super::{Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, naming, unit, url};
+use super::{
+    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, naming, unit, url,
+};
 use crate::poll::{Pattern, TableName};
 
 /// Kafka's bound on a topic's name.

@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::stage::Stage;
-use crate::topic::records;
+use crate::topic::{raw, records};
 
 const TABLES: &str = "
     CREATE TABLE orders (id bigint PRIMARY KEY, note text);
@@ -171,4 +171,35 @@ async fn two_connectors_run_in_one_process() {
     let same = one.strandline(&["check", "-c", one.config().to_str().unwrap()]);
     assert_eq!(same.status.code(), Some(2));
     assert!(text(&same).contains("a name of its own"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_routed_and_records_tell_their_origin() {
+    let stage = Stage::new("naming");
+    let client = stage.client().await;
+    client.batch_execute(TABLES).await.unwrap();
+    stage.configure(&format!(
+        "topic.name.format = '${{prefix}}-${{table}}'\n\
+         topic.route.regex = '(.*)-orders'\ntopic.route.replacement = '$1-sales'\n\
+         topic.headers = ['table', 'mode', 'xid', 'snapshot']\ntopic.prefix = '{}'",
+        stage.name
+    ));
+    stage.run_once();
+    assert_eq!(records(&stage.kafka, &format!("{}-no_key", stage.name)).len(), 1);
+    let sales = format!("{}-sales", stage.name);
+    let loaded = raw(&stage.kafka, &sales);
+    assert_eq!(loaded.len(), 500);
+    let row = client.query_one("SELECT xmin::text FROM orders WHERE id = 1", &[]).await.unwrap();
+    let wrote: String = row.get(0);
+    let told = |snapshot: bool, xid: &str| {
+        ["table=public.orders", "mode=xmin", &format!("snapshot={snapshot}"), &format!("xid={xid}")]
+            .map(|one| format!("strandline.{one}"))
+    };
+    assert!(loaded.iter().all(|record| record.headers == told(true, &wrote)), "{:?}", loaded[0]);
+    client.batch_execute("UPDATE orders SET note = 'x' WHERE id = 7").await.unwrap();
+    let row = client.query_one("SELECT xmin::text FROM orders WHERE id = 7", &[]).await.unwrap();
+    stage.run_once();
+    let changed = raw(&stage.kafka, &sales);
+    assert_eq!(changed[500].headers, told(false, row.get(0)));
+    assert_eq!(records(&stage.kafka, &sales)[500].long("id"), 7, "the id is not part of the row");
 }
