@@ -66,6 +66,8 @@ fn json_schema() -> Value {
 #[derive(Default)]
 struct Level {
     properties: Map<String, Value>,
+    /// Dotted names with a part of the user's choice, as patterns.
+    patterns: Map<String, Value>,
     /// Below a name of the user's choice.
     any: Option<Value>,
     levels: Vec<(String, Level)>,
@@ -84,9 +86,13 @@ impl Level {
                 }
             }
         } else {
-            if !dotted.contains('<') {
-                self.properties.insert(dotted, value(key));
-            }
+            match dotted.split_once('<').and_then(|(head, tail)| Some((head, tail.split_once('>')?.1))) {
+                None => self.properties.insert(dotted, value(key)),
+                Some((head, tail)) => {
+                    let pattern = format!("^{}.+{}$", regex::escape(head), regex::escape(tail));
+                    self.patterns.insert(pattern, value(key))
+                }
+            };
             if !rest.is_empty() {
                 // `offset.storage` may be one name, `[offset.storage]`, or two.
                 for split in 1..parts.len() {
@@ -121,16 +127,12 @@ impl Level {
                 }
             }
         }
-        // Whatever stands below a free name may be written dotted as well: only what is plainly a table is refused.
-        let free_below = self
-            .levels
-            .iter()
-            .any(|(_, level)| level.any.is_some() || level.levels.iter().any(|(name, _)| name.is_empty()));
-        let additional = match any {
-            Some(any) => any,
-            None if free_below => json!({ "type": ["string", "number", "boolean", "array"] }),
-            None => json!(false),
-        };
+        let additional = any.unwrap_or(json!(false));
+        if !self.patterns.is_empty() {
+            return json!({
+                "type": "object", "properties": properties, "patternProperties": self.patterns, "additionalProperties": additional,
+            });
+        }
         json!({ "type": "object", "properties": properties, "additionalProperties": additional })
     }
 }
@@ -206,7 +208,9 @@ mod tests {
         }
         assert_eq!(at("/properties/objects/additionalProperties/properties/table")["type"], "string");
         assert_eq!(at("/properties/kafka/additionalProperties")["type"][0], "string");
+        assert_eq!(at("/patternProperties/^kafka\\..+$")["type"][0], "string");
         assert_eq!(at("/properties/tables/additionalProperties"), &json!(false));
+        assert_eq!(at("/additionalProperties"), &json!(false));
         assert_eq!(
             at("/properties/topic/properties/creation/properties/default/additionalProperties")["type"][0],
             "string"
