@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -58,7 +58,8 @@ pub fn init(format: LogFormat, filter: &str, bars: Option<Bars>) -> Result<()> {
     let told_by_bars = bars.is_some();
     let is_line = move |metadata: &Metadata<'_>| is_shown(metadata) && !(told_by_bars && metadata.target() == LOADING);
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter_fn(is_line)).with_filter(filter))
+        // One filter: of two nested ones the inner's verdict on an event that only the outer refused would stick to the next.
+        .with(lines.with_filter(filter_fn(is_line).and(filter)))
         .with(bars.map(|bars| bars.with_filter(filter_fn(Bars::wants))))
         .try_init()
         .map_err(|error| Error::new(Kind::Io, "logging cannot be started").because(error))
