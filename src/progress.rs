@@ -156,7 +156,11 @@ impl State {
         if self.failed > 0 {
             let _ = write!(text, ", {} FAILED", self.failed);
         }
-        let _ = write!(text, " · {} rows, {}/s", HumanCount(self.rows), HumanCount(self.rate.per_second));
+        let _ = write!(text, " · {} rows", HumanCount(self.rows));
+        // Between deltas nothing comes that could make a rate true.
+        if !self.loads.is_empty() {
+            let _ = write!(text, ", {}/s", HumanCount(self.rate.per_second));
+        }
         if let Some(who) = &self.held_back {
             let _ = write!(text, " · held back by {who}");
         }
