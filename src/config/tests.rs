@@ -392,6 +392,31 @@ fn the_example_has_every_key_with_its_default_in_the_order_of_the_table() {
 }
 
 #[test]
+fn the_examples_for_services_load_as_they_are() {
+    let environment = [
+        ("DATABASE_URL", "postgres://reader:p@db.example.com/shop"),
+        ("PGPASSWORD", "p"),
+        ("CONFLUENT_API_KEY", "k"),
+        ("CONFLUENT_API_SECRET", "s"),
+        ("CONFLUENT_REGISTRY_KEY", "k"),
+        ("CONFLUENT_REGISTRY_SECRET", "s"),
+        ("REDPANDA_PASSWORD", "p"),
+    ];
+    for example in ["heroku.toml", "rds.toml", "confluent-cloud.toml", "redpanda.toml"] {
+        let sources = Sources {
+            file: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(example),
+            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            // Its bundle is downloaded by whoever uses it.
+            set: match example {
+                "rds.toml" => vec![("database.sslrootcert".to_owned(), "system".to_owned())],
+                _ => Vec::new(),
+            },
+        };
+        load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
+
+#[test]
 fn the_examples_load_as_they_are() {
     for example in ["strandline.toml", "quickstart.toml", "quickstart.yaml", "quickstart.json"] {
         let sources = Sources {
