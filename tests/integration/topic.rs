@@ -147,9 +147,10 @@ pub fn schema(id: u32) -> String {
 /// The body of a registry's answer.
 pub fn get(path: &str) -> String {
     let url = Registry::shared().url();
-    let (host, base) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let address = url.strip_prefix("http://").unwrap();
+    let (host, base) = address.split_at(address.find('/').unwrap_or(address.len()));
     let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "GET /{base}{path} HTTP/1.0\r\nhost: {host}\r\n\r\n").unwrap();
+    write!(stream, "GET {base}{path} HTTP/1.0\r\nhost: {host}\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()

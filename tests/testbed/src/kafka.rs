@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::fetch;
 use crate::process::{Process, cpu_time, free_port, on_path};
+use crate::standin::Broker;
 
 /// A broker.
 pub struct Kafka {
@@ -28,13 +29,20 @@ impl Kafka {
                 eprintln!("testbed: Kafka of STRANDLINE_TEST_KAFKA");
                 Kafka { own: None, bootstrap }
             }
+            Err(_) if on_path("java").is_none() => {
+                eprintln!("testbed: an in-process STAND-IN for Kafka, as `java` is missing");
+                Kafka { own: None, bootstrap: Broker::spawn().bootstrap().to_owned() }
+            }
             Err(_) => Kafka::start(),
         })
     }
 
     /// One of its own.
     pub fn start() -> Kafka {
-        assert!(on_path("java").is_some(), "testbed: `java` is missing: install a JRE of version 17 or later");
+        assert!(
+            on_path("java").is_some(),
+            "testbed: this test stops and starts a real Kafka: install a JRE of version 17 or later"
+        );
         let (port, controller) = (free_port(), free_port());
         let dir = std::env::temp_dir().join(format!("strandline-kafka-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");

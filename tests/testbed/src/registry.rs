@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::fetch;
 use crate::process::{Process, free_port, on_path};
+use crate::standin::registry_in_memory;
 
 /// A registry.
 pub struct Registry {
@@ -25,6 +26,10 @@ impl Registry {
             Ok(url) => {
                 eprintln!("testbed: Schema Registry of STRANDLINE_TEST_REGISTRY");
                 Registry { url, _process: None }
+            }
+            Err(_) if on_path("java").is_none() => {
+                eprintln!("testbed: an in-memory STAND-IN for the Schema Registry, as `java` is missing");
+                Registry { url: registry_in_memory(), _process: None }
             }
             Err(_) => Registry::start(),
         })

@@ -1,4 +1,4 @@
-//! In-process stand-ins: no Java, no waiting. For the demo.
+//! In-process stand-ins: no Java, no waiting. For the demo, and for tests where Java is missing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
