@@ -35,6 +35,7 @@
 //! | [`task`] | the loop |
 //! | [`owner`] | one partition of the offsets topic: its producer, its objects, its Kafka transaction |
 //! | [`layout`] | moves stored progress when the offsets topic got more partitions |
+//! | [`headers`] | what a record tells of its origin, where that was asked for |
 //! | [`object`] | one table: what is known, what is believed, how it is encoded |
 //! | [`poll`] | pure: window, chunk, watermark, history, pace, SQL as text |
 //! | [`postgres`] | connection, TLS, catalog, one chunk's transaction |
@@ -47,6 +48,7 @@ pub mod avro;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod headers;
 pub mod kafka;
 pub mod layout;
 pub mod object;

@@ -1,7 +1,7 @@
 //! Bars on a terminal: one for each object that loads, and a quiet line below them. They are fed by the events that the
 //! log is made of, so that the loop knows nothing of terminals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -33,8 +33,8 @@ struct State {
     loads: BTreeMap<String, Load>,
     line: ProgressBar,
     connectors: usize,
-    objects: usize,
-    failed: usize,
+    objects: BTreeSet<String>,
+    failed: BTreeSet<String>,
     rows: u64,
     rate: Rate,
     held_back: Option<String>,
@@ -72,8 +72,8 @@ impl Bars {
             loads: BTreeMap::new(),
             line,
             connectors: 0,
-            objects: 0,
-            failed: 0,
+            objects: BTreeSet::new(),
+            failed: BTreeSet::new(),
             rows: 0,
             rate,
             held_back: None,
@@ -94,10 +94,13 @@ impl Bars {
         match (said.message.as_str(), &said.object) {
             ("started", _) => state.connectors += 1,
             ("ended", _) => state.connectors = state.connectors.saturating_sub(1),
-            ("object found", _) => state.objects += 1,
+            ("object found", Some(object)) => {
+                state.objects.insert(object.clone());
+            }
             ("caught_up", Some(object)) => state.close(object),
             ("object failed", Some(object)) => {
-                state.failed += 1;
+                state.objects.insert(object.clone());
+                state.failed.insert(object.clone());
                 state.close(object);
             }
             ("no longer held back", _) => state.held_back = None,
@@ -149,14 +152,18 @@ impl State {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{} objects", self.objects);
+        let mut text = format!("{} object(s)", self.objects.len());
         if !self.loads.is_empty() {
             let _ = write!(text, ", {} loading", self.loads.len());
         }
-        if self.failed > 0 {
-            let _ = write!(text, ", {} FAILED", self.failed);
+        if !self.failed.is_empty() {
+            let _ = write!(text, ", {} FAILED", self.failed.len());
         }
-        let _ = write!(text, " · {} rows, {}/s", HumanCount(self.rows), HumanCount(self.rate.per_second));
+        let _ = write!(text, " · {} rows", HumanCount(self.rows));
+        // Between deltas nothing comes that could make a rate true.
+        if !self.loads.is_empty() {
+            let _ = write!(text, ", {}/s", HumanCount(self.rate.per_second));
+        }
         if let Some(who) = &self.held_back {
             let _ = write!(text, " · held back by {who}");
         }
@@ -290,7 +297,7 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[0].starts_with("public.orders  ━━━━━━━━━━━━"), "{shown}");
         assert!(lines[0].contains(" 50 %  2,000 rows, "), "{shown}");
-        assert!(lines[1].contains("1 objects, 1 loading · 2,000 rows"), "{shown}");
+        assert!(lines[1].contains("1 object(s), 1 loading · 2,000 rows"), "{shown}");
     }
 
     #[test]
@@ -304,6 +311,18 @@ mod tests {
         });
         assert_eq!(shown.lines().count(), 1, "{shown}");
         assert!(shown.contains("13 rows") && shown.ends_with("held back by 77"), "{shown}");
+    }
+
+    #[test]
+    fn an_object_that_failed_is_counted_once_among_all() {
+        let shown = screen(|| {
+            tracing::info!("started");
+            tracing::info!(object = %"a", "object found");
+            tracing::error!(object = %"a", "object failed");
+            tracing::error!(object = %"b", "object failed");
+            tracing::info!(object = %"c", "object found");
+        });
+        assert!(shown.contains("3 object(s), 2 FAILED · 0 rows"), "{shown}");
     }
 
     #[test]

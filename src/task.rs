@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::avro::Settings;
+use crate::headers::Headers;
 use crate::kafka::{Append, Batch};
 use crate::object::{Next, Object, Plan, SweepClock};
 use crate::owner::{Owner, PATIENCE};
@@ -433,10 +434,15 @@ impl Task {
             return Ok(());
         };
         let plan = object.plan.as_mut().ok_or_else(|| gone(name))?;
-        let copy = sql::copy(&source, plan.encoder.select_list(), chunk, window, head.ages);
+        let now = jiff::Timestamp::now().as_millisecond();
+        let headers = Headers::new(&shared.config.topic.headers, &object.name, "xmin", window.is_load(), now);
+        let columns = plan.encoder.select_list();
+        let columns = headers.as_ref().map_or(columns.into(), |headers| headers.select_list(columns));
+        let copy = sql::copy(&source, &columns, chunk, window, head.ages);
         let began = Instant::now();
         // From here on an error drops the connection, and with it the rest of the COPY and the lock.
-        let reading = Reading { shared: &shared, topic: object.topic.clone(), can_shrink: object.pace.can_shrink() };
+        let (topic, can_shrink) = (object.topic.clone(), object.pace.can_shrink());
+        let mut reading = Reading { shared: &shared, topic, can_shrink, headers };
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
@@ -655,13 +661,14 @@ struct Reading<'a> {
     shared: &'a Shared,
     topic: String,
     can_shrink: bool,
+    headers: Option<Headers>,
 }
 
 impl Reading<'_> {
     /// How many rows and bytes. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
     /// blocked in COPY holds its lock, an ALTER TABLE queues behind it, and the application's reads behind that.
     async fn read(
-        &self,
+        &mut self,
         connection: &Connection,
         copy: &str,
         plan: &mut Plan,
@@ -674,12 +681,15 @@ impl Reading<'_> {
         let (mut rows, mut bytes) = (0, 0);
         batch.clear();
         let mut tuples = connection.copy(copy).await?;
-        while let Some(tuple) = tuples.next().await? {
+        while let Some(mut tuple) = tuples.next().await? {
+            if let Some(headers) = &mut self.headers {
+                tuple = headers.take(tuple)?;
+            }
             let (key, value) = batch.buffers();
             plan.encoder.encode(&tuple, key, value)?;
             bytes += batch.finish() as u64;
             rows += 1;
-            if batch.is_full() {
+            if batch.is_full() || self.headers.is_some() {
                 self.hand_over(owner, batch, &mut waited)?;
                 let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
                 if too_much && self.can_shrink {
@@ -699,7 +709,12 @@ impl Reading<'_> {
         owner.rows += batch.records().len() as u64;
         owner.producer.poll();
         let mut waits = 0;
-        while let Append::Full = owner.producer.append(&self.topic, batch)? {
+        let headers = self.headers.as_ref();
+        let mut append = |owner: &mut Owner| match headers {
+            None => owner.producer.append(&self.topic, batch),
+            Some(headers) => owner.producer.append_with(&self.topic, batch, &headers.current),
+        };
+        while let Append::Full = append(owner)? {
             let since = Instant::now();
             waits += 1;
             // Over many partitions the queue may be full and no batch of it.

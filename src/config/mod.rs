@@ -8,10 +8,13 @@ mod key;
 mod layer;
 mod librdkafka;
 mod load;
+mod naming;
 mod nearest;
 mod placeholder;
 mod problem;
 mod reader;
+#[cfg(test)]
+mod reference;
 mod secret;
 mod section;
 mod several;
@@ -26,6 +29,7 @@ mod tests;
 pub use database::Target;
 pub use effective::{Effective, effective};
 pub use load::{Sources, load};
+pub use naming::{Header, Naming};
 pub use problem::{Origin, Problem, Problems};
 pub use secret::{Secret, redact};
 pub use several::{files, load_all};
@@ -140,6 +144,10 @@ pub struct Object {
 pub struct Topic {
     /// `topic.prefix`; the connector's name unless set.
     pub prefix: String,
+    /// `topic.name.format` and `topic.route.*`.
+    pub naming: Naming,
+    /// `topic.headers`: what each record tells of its origin.
+    pub headers: Vec<Header>,
     /// `topic.creation.enable` (KIP-158).
     pub create: bool,
     /// `topic.creation.default.partitions`; -1: the broker's default.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::reader::Reader;
 use super::secret::Secret;
-use super::{Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, unit, url};
+use super::{
+    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, naming, unit, url,
+};
 use crate::poll::{Pattern, TableName};
 
 /// Kafka's bound on a topic's name.
@@ -141,6 +143,8 @@ fn topic(reader: &mut Reader<'_>, name: &str) -> Topic {
     }
     Topic {
         prefix,
+        naming: naming::naming(reader),
+        headers: naming::headers(reader),
         create: reader.flag("topic.creation.enable"),
         partitions: reader.integer("topic.creation.default.partitions"),
         replication_factor: reader.integer("topic.creation.default.replication.factor"),

@@ -193,6 +193,32 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
             "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.topic",
         ),
         (
+            "topic.name.format = '${prefix}.all'",
+            "s.toml:1:12: topic.name.format|\"${prefix}.all\"|a name with ${table} in it: each table has a topic of its own",
+        ),
+        (
+            "topic.name.format = '${table}.${db}'",
+            "s.toml:1:12: topic.name.format|\"${table}.${db}\"|${prefix}, ${schema} and ${table}; no other variable is known",
+        ),
+        (
+            "topic.route.regex = 'a(b'\ntopic.route.replacement = 'c'",
+            "s.toml:1:13: topic.route.regex|\"a(b\"|a regular expression; unclosed group",
+        ),
+        (
+            "topic.route.regex = 'a(.*)'",
+            "s.toml: topic.route.replacement|nothing|the new name of the topics that topic.route.regex matches, such as \"$1\"",
+        ),
+        (
+            "topic.headers = ['table', 'xmin']",
+            "s.toml:1:7: topic.headers|a list|table, mode, xid, snapshot or ts_ms, not \"xmin\"",
+        ),
+        (
+            "transforms.route.regex = 'x'",
+            "s.toml:1:18: transforms.route.regex|a key that is not known|topic.route.regex, which is its name here",
+        ),
+        ("tasks.max = '1__0'", "s.toml:1:7: tasks.max|\"1__0\"|an integer from 1 to 64"),
+        ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
+        (
             "[pol]",
             "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, topic, kafka, schema_registry, offset",
         ),
@@ -212,6 +238,31 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The same mistake in the other syntaxes, at its own place.
+#[test]
+fn yaml_and_json_tell_line_and_column_too() {
+    for (name, text, expected) in [
+        ("s.yaml", "tasks:\n  mx: 2\n", "s.yaml:2:3: tasks.mx"),
+        ("s.yaml", "poll: {interval: 5}\n", "s.yaml:1:8: poll.interval"),
+        ("s.yaml", "tables:\n  include:\n  - 1\n", "s.yaml:2:3: tables.include"),
+        ("s.yml", "name: shop\nname: other\n", "s.yml:2:1: name"),
+        ("s.yaml", "database:\n\tpassword: hunter2\n", "s.yaml:2:2: YAML syntax"),
+        ("s.yaml", "database.password: \"hunter2\n", "s.yaml:1:20: YAML syntax"),
+        ("s.yaml", "database.password: 012345\n", "s.yaml:1:1: database.password"),
+        ("s.json", "{\n  \"tasks.max\": \"many\"\n}", "s.json:2:3: tasks.max"),
+        ("s.json", "{\"name\": \"shop\",}", "s.json:1:17: JSON syntax"),
+        ("s.json", "{'password': 'hunter2'}", "s.json:1:2: JSON syntax"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let report = load(&Sources { file, ..Sources::default() }).unwrap_err().to_string();
+        let report = report.replace(&format!("{}/", directory.path().display()), "");
+        assert!(report.lines().any(|line| line == expected), "{text}\n{report}");
+        assert!(!report.contains("hunter2") && !report.contains("012345"), "{report}");
+    }
 }
 
 #[test]
@@ -341,8 +392,33 @@ fn the_example_has_every_key_with_its_default_in_the_order_of_the_table() {
 }
 
 #[test]
+fn the_examples_for_services_load_as_they_are() {
+    let environment = [
+        ("DATABASE_URL", "postgres://reader:p@db.example.com/shop"),
+        ("PGPASSWORD", "p"),
+        ("CONFLUENT_API_KEY", "k"),
+        ("CONFLUENT_API_SECRET", "s"),
+        ("CONFLUENT_REGISTRY_KEY", "k"),
+        ("CONFLUENT_REGISTRY_SECRET", "s"),
+        ("REDPANDA_PASSWORD", "p"),
+    ];
+    for example in ["heroku.toml", "rds.toml", "confluent-cloud.toml", "redpanda.toml"] {
+        let sources = Sources {
+            file: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(example),
+            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            // Its bundle is downloaded by whoever uses it.
+            set: match example {
+                "rds.toml" => vec![("database.sslrootcert".to_owned(), "system".to_owned())],
+                _ => Vec::new(),
+            },
+        };
+        load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
+
+#[test]
 fn the_examples_load_as_they_are() {
-    for example in ["strandline.toml", "quickstart.toml"] {
+    for example in ["strandline.toml", "quickstart.toml", "quickstart.yaml", "quickstart.json"] {
         let sources = Sources {
             file: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(example),
             environment: vec![("DATABASE_URL".to_owned(), "postgres://reader:p@localhost/shop".to_owned())],

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message;
+use rdkafka::message::{Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
 
 use rdkafka_sys::{rd_kafka_message_t, rd_kafka_topic_t};
@@ -195,6 +195,27 @@ impl Producer {
         }
         batch.keep(messages.iter().map(|message| failed(message) == Code::QueueFull));
         Ok(Append::Full)
+    }
+
+    /// Queues a batch's records with these headers, which the library's batches cannot carry: one at a time.
+    pub fn append_with(&mut self, topic: &str, batch: &mut Batch, headers: &[(&str, String)]) -> Result<Append> {
+        let mut all = OwnedHeaders::new_with_capacity(headers.len());
+        for (key, value) in headers {
+            all = all.insert(rdkafka::message::Header { key, value: Some(value.as_bytes()) });
+        }
+        let mut left = Vec::new();
+        for (key, value) in batch.records() {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).headers(all.clone());
+            let record = if key.is_empty() { record } else { record.key(key) };
+            match self.inner.send(record) {
+                Ok(()) => left.push(false),
+                Err((KafkaError::MessageProduction(Code::QueueFull), _)) => left.push(true),
+                Err((error, _)) => return Err(self.refused(topic, key.len() + value.len(), error)),
+            }
+        }
+        let full = left.contains(&true);
+        batch.keep(left);
+        Ok(if full { Append::Full } else { Append::Queued })
     }
 
     fn topic(&mut self, name: &str) -> Result<NonNull<rd_kafka_topic_t>> {

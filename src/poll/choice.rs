@@ -40,19 +40,12 @@ pub fn choose(config: &Config, found: Vec<FoundTable>) -> Vec<Choice> {
         }
         let topic = match alone.and_then(|object| object.topic.clone()) {
             Some(topic) => topic,
-            None => topic_name(&config.topic.prefix, &table.name),
+            None => config.topic.naming.topic(&config.topic.prefix, &table.name),
         };
         let refused = refusal(&table).or_else(|| collision(&topic, &table.name, &mut taken));
         choices.push(Choice { table, topic, refused });
     }
     choices
-}
-
-/// `<prefix>.<schema>.<table>`; a character that Kafka refuses becomes `_`.
-pub fn topic_name(prefix: &str, table: &TableName) -> String {
-    let legal = |one: char| one.is_ascii_alphanumeric() || matches!(one, '.' | '_' | '-');
-    let name = format!("{prefix}.{}.{}", table.schema, table.name);
-    name.chars().map(|one| if legal(one) { one } else { '_' }).collect()
 }
 
 fn collision(topic: &str, table: &TableName, taken: &mut HashMap<String, TableName>) -> Option<Error> {
@@ -122,11 +115,6 @@ pub fn source(table: &FoundTable, leaf: &FoundLeaf, lock: bool) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn topics_hold_only_what_kafka_takes() {
-        assert_eq!(topic_name("shop", &TableName::new("public", "Order Lines")), "shop.public.Order_Lines");
-    }
 
     #[test]
     fn two_tables_of_one_topic_are_refused_with_both_names() {

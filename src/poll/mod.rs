@@ -10,7 +10,7 @@ pub mod sql;
 mod watermark;
 mod window;
 
-pub use choice::{Choice, choose, source, topic_name};
+pub use choice::{Choice, choose, source};
 pub use chunk::{CHUNK_BYTES, Chunk, Pace, Tid};
 pub use duty::Duty;
 pub use history::{Entry, History, Verdict, Why};

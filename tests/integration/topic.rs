@@ -9,6 +9,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Headers as _;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use strandline_testbed::Registry;
 
@@ -28,6 +29,8 @@ pub struct Raw {
     pub offset: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    /// `name=value`.
+    pub headers: Vec<String>,
 }
 
 impl Record {
@@ -73,6 +76,7 @@ pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
                 offset: record.offset(),
                 key: record.key().map(<[u8]>::to_vec),
                 value: record.payload().map(<[u8]>::to_vec),
+                headers: record.headers().map(headers).unwrap_or_default(),
             }),
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
             Some(Err(error)) => panic!("{topic}: {error}"),
@@ -80,6 +84,13 @@ pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
         }
     }
     records
+}
+
+fn headers(headers: &rdkafka::message::BorrowedHeaders) -> Vec<String> {
+    let text = |header: rdkafka::message::Header<'_, &[u8]>| {
+        format!("{}={}", header.key, String::from_utf8_lossy(header.value.unwrap_or_default()))
+    };
+    headers.iter().map(text).collect()
 }
 
 /// How many partitions a topic has, as the broker tells now.
