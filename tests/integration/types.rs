@@ -1,1 +1,265 @@
-//! Types.
+//! Every type on its way through a real table and a real topic: "SQL literal → Avro value", and for what travels as text,
+//! PostgreSQL's own text.
+
+use apache_avro::types::Value;
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::stage::Stage;
+use crate::topic::records;
+
+/// A declared type, and literals with what they become. Infinities are PostgreSQL's own extremes.
+const TABLE: &[(&str, &[(&str, &str)])] = &[
+    ("bool", &[("true", "true"), ("false", "false")]),
+    ("int2", &[("-32768", "int -32768"), ("32767", "int 32767")]),
+    ("int4", &[("-2147483648", "int -2147483648"), ("0", "int 0"), ("2147483647", "int 2147483647")]),
+    (
+        "int8",
+        &[("-9223372036854775808", "long -9223372036854775808"), ("9223372036854775807", "long 9223372036854775807")],
+    ),
+    ("oid", &[("0", "long 0"), ("4294967295", "long 4294967295")]),
+    (
+        "float4",
+        &[
+            ("'-0'", "float -0"),
+            ("1.5", "float 1.5"),
+            ("'NaN'", "float NaN"),
+            ("'Infinity'", "float inf"),
+            ("'1e-45'", "float 1e-45"),
+        ],
+    ),
+    (
+        "float8",
+        &[
+            ("0.1", "double 0.1"),
+            ("'-Infinity'", "double -inf"),
+            ("'5e-324'", "double 5e-324"),
+            ("1.7976931348623157e308", "double 1.7976931348623157e308"),
+        ],
+    ),
+    (
+        "numeric(12,2)",
+        &[
+            ("0", "decimal 00"),
+            ("1.5", "decimal 0096"),
+            ("-0.01", "decimal ff"),
+            ("9999999999.99", "decimal 00e8d4a50fff"),
+            ("-9999999999.99", "decimal ff172b5af001"),
+        ],
+    ),
+    ("numeric(40,0)", &[("1e39", "decimal 02f050fe938943acc45f65568000000000")]),
+    ("numeric(3,-2)", &[("12345", "decimal 300c")]),
+    ("numeric(2,4)", &[("0.0012", "decimal 0c")]),
+    (
+        "numeric",
+        &[
+            ("0", "\"0\""),
+            ("1.50", "\"1.50\""),
+            ("'NaN'", "\"NaN\""),
+            ("'-Infinity'", "\"-Infinity\""),
+            ("-1e-20", "\"-0.00000000000000000001\""),
+            ("123456789012345678901234567890.5", "\"123456789012345678901234567890.5\""),
+        ],
+    ),
+    ("money", &[("'-92233720368547758.08'", "decimal 8000000000000000"), ("12.34", "decimal 04d2")]),
+    ("text", &[("''", "\"\""), ("'größe ☃'", "\"größe ☃\"")]),
+    ("varchar(3)", &[("'abc'", "\"abc\"")]),
+    ("char(4)", &[("'ab'", "\"ab  \"")]),
+    ("name", &[("'pg_class'", "\"pg_class\"")]),
+    ("\"char\"", &[("'x'", "\"x\""), ("''", "\"\"")]),
+    ("bytea", &[("''", "bytes "), ("'\\x00ff'", "bytes 00ff")]),
+    (
+        "date",
+        &[
+            ("'1970-01-01'", "date 0"),
+            ("'4713-01-01 BC'", "date -2440550"),
+            ("'5874897-12-31'", "date 2145042905"),
+            ("'infinity'", "date 2147483647"),
+            ("'-infinity'", "date -2147483648"),
+        ],
+    ),
+    ("time", &[("'00:00'", "time 0"), ("'24:00'", "time 86400000000"), ("'12:34:56.000001'", "time 45296000001")]),
+    (
+        "timestamp",
+        &[
+            ("'2000-01-01 00:00:00.000001'", "timestamp 946684800000001"),
+            ("'infinity'", "timestamp 9223372036854775807"),
+            ("'-infinity'", "timestamp -9223372036854775808"),
+            ("'4713-01-01 BC'", "timestamp -210863520000000000"),
+        ],
+    ),
+    (
+        "timestamptz",
+        &[("'1970-01-01 01:00+01'", "timestamp 0"), ("'2026-07-01 12:00 Europe/Berlin'", "timestamp 1782900000000000")],
+    ),
+    ("timetz", &[("'12:34:56.5+02'", "\"12:34:56.5+02:00\""), ("'24:00-15:59:59'", "\"24:00:00-15:59:59\"")]),
+    (
+        "interval",
+        &[("'1 year 2 mons 3 days 04:05:06.5'", "\"P1Y2M3DT4H5M6.5S\""), ("'0'", "\"PT0S\""), ("'-1 day'", "\"P-1D\"")],
+    ),
+    ("uuid", &[("'00000000-0000-0000-0000-00000000000f'", "uuid 00000000-0000-0000-0000-00000000000f")]),
+    ("json", &[("'{ \"a\":  1 }'", "\"{ \"a\":  1 }\"")]),
+    ("jsonb", &[("'{ \"a\":  1 }'", "\"{\"a\": 1}\"")]),
+    ("mood", &[("'so-so'", "\"so-so\""), ("'größe'", "\"größe\"")]),
+    ("int4[]", &[("'{}'", "[]"), ("'{1,NULL,-1}'", "[int 1, null, int -1]"), ("'[5:6]={7,8}'", "[int 7, int 8]")]),
+    ("text[]", &[("ARRAY['a', NULL, '']", "[\"a\", null, \"\"]")]),
+    ("numeric(5,1)[]", &[("ARRAY[1.5, NULL]", "[decimal 0f, null]")]),
+    ("timestamptz[]", &[("ARRAY['infinity'::timestamptz]", "[timestamp 9223372036854775807]")]),
+    ("mood[]", &[("ARRAY['so-so'::mood]", "[\"so-so\"]")]),
+    ("int2vector", &[("'1 2'", "[int 1, int 2]")]),
+    ("positive", &[("7", "int 7")]),
+    ("prices", &[("'{1.25}'", "[decimal 7d]")]),
+];
+
+/// Types without a counterpart of their own: nothing is dropped, PostgreSQL's text arrives.
+const AS_TEXT: &[(&str, &[&str])] = &[
+    ("inet", &["'10.0.0.1/8'", "'::1'"]),
+    ("cidr", &["'10.0.0.0/8'"]),
+    ("macaddr", &["'08:00:2b:01:02:03'"]),
+    ("bit(3)", &["B'101'"]),
+    ("varbit", &["B''", "B'0110'"]),
+    ("point", &["'(1.5,-2)'"]),
+    ("box", &["'(1,1),(0,0)'"]),
+    ("int4range", &["'empty'", "'[1,5)'", "'(,)'"]),
+    ("int4multirange", &["'{[1,2),[5,)}'"]),
+    ("tsvector", &["'a:1 b:2A'"]),
+    ("tsquery", &["'a & !b'"]),
+    ("xml", &["'<a>1</a>'"]),
+    ("pg_lsn", &["'16/B374D848'"]),
+    ("regclass", &["'pg_catalog.pg_class'"]),
+    ("jsonpath", &["'$.a[*]'"]),
+    ("xid8", &["'18446744073709551615'"]),
+    ("tid", &["'(4,2)'"]),
+    ("pair", &["ROW(1, 'a,\"b')", "ROW(NULL, NULL)"]),
+];
+
+const TYPES: &str = "
+    CREATE TYPE mood AS ENUM ('so-so', 'größe');
+    CREATE TYPE pair AS (a int, b text);
+    CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+    CREATE DOMAIN prices AS numeric(6,2)[];
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_arrives_as_what_it_is() {
+    let stage = Stage::new("types");
+    let client = stage.client().await;
+    client.batch_execute(TYPES).await.unwrap();
+    let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0).collect::<Vec<_>>();
+    let own: Vec<_> = TABLE.iter().map(|(type_, cases)| (*type_, literals(cases))).collect();
+    let printed: Vec<_> = AS_TEXT.iter().map(|(type_, literals)| (*type_, literals.to_vec())).collect();
+    client.batch_execute(&table("own", &own)).await.unwrap();
+    client.batch_execute(&table("printed", &printed)).await.unwrap();
+    stage.run_once();
+    let arrived = columns(&stage, "own", own.len());
+    for ((type_, cases), arrived) in TABLE.iter().zip(arrived) {
+        let expected = std::iter::once("null".to_owned()).chain(cases.iter().map(|case| case.1.to_owned()));
+        assert_eq!(
+            arrived.into_iter().take(cases.len() + 1).collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>(),
+            "{type_}"
+        );
+    }
+    let arrived = columns(&stage, "printed", printed.len());
+    for (at, ((type_, _), arrived)) in printed.iter().zip(arrived).enumerate() {
+        // A row of nulls is a value all the same: IS NULL would drop it.
+        let sql = format!(
+            "SET search_path = ''; SELECT CASE WHEN v{at} IS DISTINCT FROM NULL THEN format('%s', v{at}) END FROM public.printed ORDER BY id"
+        );
+        let answer = client.simple_query(&sql).await.unwrap();
+        let printed = answer.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).map_or("null".to_owned(), |text| format!("\"{text}\""))),
+            _ => None,
+        });
+        assert_eq!(arrived, printed.collect::<Vec<_>>(), "{type_}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_may_be_of_any_types_and_holds_what_the_row_holds() {
+    let stage = Stage::new("keys");
+    let client = stage.client().await;
+    client.batch_execute(TYPES).await.unwrap();
+    let keys: &[(&str, &[(&str, &str)])] = &[
+        ("k1", &[("a uuid", "md5('x')::uuid")]),
+        ("k2", &[("a text", "'ä'"), ("b numeric(10,2)", "1.5")]),
+        ("k3", &[("a timestamptz", "'infinity'"), ("b date", "'-infinity'")]),
+        ("k4", &[("a bytea", "'\\x00'"), ("b bool", "true"), ("c \"char\"", "'x'")]),
+        ("k5", &[("a int[]", "'{1,NULL}'"), ("b mood", "'so-so'")]),
+        ("k6", &[("a inet", "'::1'"), ("b int4range", "'[1,2)'"), ("c numeric", "1.50")]),
+        ("k7", &[("a interval", "'1 day'"), ("b timetz", "'01:00+01'"), ("c positive", "1")]),
+    ];
+    for (table, columns) in keys {
+        let declared: Vec<&str> = columns.iter().map(|column| column.0).collect();
+        let values: Vec<&str> = columns.iter().map(|column| column.1).collect();
+        let names: Vec<&str> = declared.iter().filter_map(|column| column.split(' ').next()).collect();
+        // The key's order is the index's, not the table's.
+        let reversed: Vec<&str> = names.iter().rev().copied().collect();
+        let sql = format!(
+            "CREATE TABLE {table} (other text, {}, PRIMARY KEY ({})); INSERT INTO {table} VALUES ('o', {})",
+            declared.join(", "),
+            reversed.join(", "),
+            values.join(", ")
+        );
+        client.batch_execute(&sql).await.unwrap();
+    }
+    stage.run_once();
+    for (table, columns) in keys {
+        let arrived = records(&stage.kafka, &stage.topic(table));
+        let [record] = &arrived[..] else { panic!("{table}: {arrived:?}") };
+        let Some(Value::Record(key)) = &record.key else { panic!("{table}: {record:?}") };
+        let names: Vec<&str> = columns.iter().rev().filter_map(|column| column.0.split(' ').next()).collect();
+        assert_eq!(key.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names, "{table}");
+        for (name, value) in key {
+            assert_eq!(text(value), text(&record.get(name)), "{table}.{name}");
+        }
+    }
+}
+
+/// A table with a column of each type: a row of NULLs first, then the literals in their order, NULL where there is none.
+fn table(name: &str, types: &[(&str, Vec<&str>)]) -> String {
+    let columns: Vec<String> = types.iter().enumerate().map(|(at, (type_, _))| format!("v{at} {type_}")).collect();
+    let most = types.iter().map(|(_, literals)| literals.len()).max().unwrap_or_default();
+    let rows: Vec<String> = (0..=most)
+        .map(|row| {
+            let literal = |(_, literals): &(_, Vec<&str>)| {
+                row.checked_sub(1).and_then(|at| literals.get(at)).map_or("NULL".to_owned(), |text| (*text).to_owned())
+            };
+            format!("INSERT INTO {name} VALUES ({row}, {});", types.iter().map(literal).collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    format!("CREATE TABLE {name} (id int PRIMARY KEY, {}); {}", columns.join(", "), rows.concat())
+}
+
+/// The values of each column as they arrived, in the order of `id`.
+fn columns(stage: &Stage, table: &str, count: usize) -> Vec<Vec<String>> {
+    let mut rows = records(&stage.kafka, &stage.topic(table));
+    rows.sort_by_key(|row| row.long("id"));
+    (0..count).map(|at| rows.iter().map(|row| text(&row.get(&format!("v{at}")))).collect()).collect()
+}
+
+/// A value as the table above writes it.
+fn text(value: &Value) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Boolean(bool) => bool.to_string(),
+        Value::Int(int) => format!("int {int}"),
+        Value::Long(long) => format!("long {long}"),
+        Value::Float(float) => format!("float {}", shortest(format!("{float}"), format!("{float:e}"))),
+        Value::Double(double) => format!("double {}", shortest(format!("{double}"), format!("{double:e}"))),
+        Value::String(string) => format!("\"{string}\""),
+        Value::Bytes(bytes) => format!("bytes {}", hex(bytes)),
+        Value::Decimal(decimal) => format!("decimal {}", hex(&Vec::<u8>::try_from(decimal).unwrap())),
+        Value::Date(days) => format!("date {days}"),
+        Value::TimeMicros(micros) => format!("time {micros}"),
+        Value::TimestampMicros(micros) => format!("timestamp {micros}"),
+        Value::Uuid(uuid) => format!("uuid {uuid}"),
+        Value::Union(_, value) => text(value),
+        Value::Array(values) => format!("[{}]", values.iter().map(text).collect::<Vec<_>>().join(", ")),
+        other => panic!("no column becomes {other:?}"),
+    }
+}
+
+fn shortest(plain: String, scientific: String) -> String {
+    if plain.len() <= scientific.len() { plain } else { scientific }
+}
