@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use strandline_testbed::{Database, Kafka, Postgres, Registry};
 use tempfile::TempDir;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// A test's own database, connector name and configuration.
 pub struct Stage {
@@ -80,8 +80,25 @@ impl Stage {
         self.command(arguments).output().unwrap()
     }
 
+    /// Waits until everything committed so far is settled: the cluster is shared, and another test's open transaction holds
+    /// the window back, as a stranger's would.
+    pub fn settle(&self) {
+        let settled = async {
+            let client = connect(&self.database.url).await;
+            let now: String = one(&client, "SELECT pg_current_xact_id()::text").await;
+            let reached = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) > '{now}'::xid8");
+            let started = Instant::now();
+            while one(&client, &reached).await != "t" {
+                assert!(started.elapsed() < Duration::from_secs(60), "a transaction older than {now} is still open");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(settled));
+    }
+
     /// `run --once`, which has to succeed; its log.
     pub fn run_once(&self) -> String {
+        self.settle();
         let output = self.strandline(&["run", "--once", "--set", "poll.interval=100ms"]);
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "run --once ended with {}:\n{log}", output.status);
@@ -102,6 +119,16 @@ impl Stage {
     pub async fn client(&self) -> Client {
         connect(&self.database.url).await
     }
+}
+
+/// The one value of an answer.
+async fn one(client: &Client, sql: &str) -> String {
+    let messages = client.simple_query(sql).await.unwrap();
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap().to_owned()),
+        _ => None,
+    });
+    row.unwrap_or_else(|| panic!("no row from {sql}"))
 }
 
 /// A connection; its driver ends with it.
