@@ -112,14 +112,18 @@ impl Owner {
         Ok(())
     }
 
-    /// A line for each object that is FAILED.
+    /// A line for each object that is FAILED: few and short enough for one record.
     fn failures(&self) -> impl Iterator<Item = String> {
-        self.objects.values().filter_map(|object| {
+        const OBJECTS: usize = 100;
+        const CHARACTERS: usize = 300;
+        let lines = self.objects.values().filter_map(|object| {
             let error = object.failed.as_ref()?.to_string();
             let name = object.name.to_string();
             let why = error.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
-            Some(format!("{name}: {}", why.replace('\n', " ")))
-        })
+            let why: String = why.chars().map(|one| if one == '\n' { ' ' } else { one }).take(CHARACTERS).collect();
+            Some(format!("{name}: {why}"))
+        });
+        lines.take(OBJECTS)
     }
 
     /// The progress stored for an object; an unreadable one is an error, never a fresh start.

@@ -18,7 +18,12 @@ pub fn config(sources: &[Sources], as_json: bool, set_only: bool) -> u8 {
     };
     for sources in &files {
         match config::effective(sources) {
-            Ok(settings) => show(settings, as_json, set_only),
+            Ok(settings) => {
+                if files.len() > 1 && !as_json {
+                    print(&format!("{}:\n", sources.file.display()));
+                }
+                show(settings, as_json, set_only);
+            }
             Err(problems) => {
                 eprintln!("{problems}");
                 return CONFIGURATION;

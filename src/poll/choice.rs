@@ -49,6 +49,13 @@ pub fn choose(config: &Config, found: Vec<FoundTable>) -> Vec<Choice> {
 }
 
 fn collision(topic: &str, table: &TableName, taken: &mut HashMap<String, TableName>) -> Option<Error> {
+    if matches!(topic, "" | "." | "..") {
+        return Some(
+            Error::new(Kind::Topic, format!("its topic's name would be `{topic}`, which Kafka does not take"))
+                .object(table.to_string())
+                .hint("check topic.name.format and topic.route.replacement"),
+        );
+    }
     if topic.len() > TOPIC_MOST {
         let found = topic.len();
         return Some(
@@ -115,6 +122,14 @@ pub fn source(table: &FoundTable, leaf: &FoundLeaf, lock: bool) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_none_or_too_long_is_refused() {
+        for topic in ["", "..", &"x".repeat(250)] {
+            let error = collision(topic, &TableName::new("a", "b"), &mut HashMap::new()).unwrap();
+            assert_eq!((error.kind(), error.object_name()), (Kind::Topic, Some("a.b")), "{topic}");
+        }
+    }
 
     #[test]
     fn two_tables_of_one_topic_are_refused_with_both_names() {
