@@ -33,6 +33,7 @@
 //! | [`config`] | what may be configured, where it comes from, every mistake with its remedy |
 //! | [`worker`] | what tasks share, which partitions each gets, the order of the end |
 //! | [`task`] | the loop |
+//! | [`reading`] | one COPY on its way into the producer |
 //! | [`owner`] | one partition of the offsets topic: its producer, its objects, its Kafka transaction |
 //! | [`layout`] | moves stored progress when the offsets topic got more partitions |
 //! | [`headers`] | what a record tells of its origin, where that was asked for |
@@ -56,6 +57,7 @@ pub mod owner;
 pub mod poll;
 pub mod postgres;
 pub mod progress;
+pub mod reading;
 pub mod registry;
 pub mod retry;
 pub mod task;

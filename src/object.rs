@@ -6,10 +6,16 @@ use crate::avro::{Encoder, RecordNames, Settings};
 use crate::config::Config;
 use crate::kafka::Admin;
 use crate::poll::sql::Source;
-use crate::poll::{Choice, Chunk, Duty, Moment, Pace, Sweep, TableName, Tid, Watermark, Window, source};
+use crate::poll::{Choice, Chunk, Duty, Moment, Pace, Sweep, TableName, Tid, Verdict, Watermark, Window, source};
 use crate::postgres::{Description, FoundTable, Head};
+use crate::progress::{LOADING, STEP};
 use crate::registry::{Registry, subject};
 use crate::{Error, Result};
+
+/// How often a load tells how far it is.
+const TELL: Duration = Duration::from_secs(10);
+/// A sweep that took longer is skipped while the change counters stand still.
+const WORTH_SKIPPING: Duration = Duration::from_millis(50);
 
 /// A table that is streamed.
 pub struct Object {
@@ -197,6 +203,77 @@ impl Object {
     pub fn rest(&mut self, clock: &SweepClock) {
         if !clock.load {
             self.not_before = Duty::OBJECT.next(clock.started, clock.busy);
+        }
+    }
+}
+
+/// What follows from the server's history, and what the log tells of a sweep.
+impl Object {
+    /// Follows the history guard: after a crash or failover some of what is believed is read again.
+    pub fn judge(&mut self, moment: &Moment, lag: Duration) {
+        let watermark = &mut self.pending;
+        let verdict = watermark.history.judge(&watermark.markers, watermark.xmax, moment, lag);
+        if verdict == Verdict::Same {
+            return watermark.history.confirm(moment.flushed);
+        }
+        let again = watermark.follow(&verdict, moment);
+        self.sweep = None;
+        self.changes = None;
+        let object = &self.name;
+        match verdict {
+            Verdict::Same => {}
+            Verdict::FallBack { xmin, lsn, why } if again => {
+                tracing::warn!(%object, xmin, lsn = %lsn, "history changed: {why}; rows from this transaction id on come again");
+            }
+            Verdict::FallBack { xmin, lsn, why } => {
+                tracing::info!(%object, xmin, lsn = %lsn, "history confirmed: {why}; nothing comes again");
+            }
+            Verdict::LoadAgain { why } => {
+                tracing::warn!(%object, "history changed: {why}; the table is loaded again");
+            }
+        }
+    }
+
+    /// A step was read: `rows` from this leaf.
+    pub fn progress(&mut self, source: &Source, head: &Head, rows: u64) {
+        /// Leaves count alike, whatever their size: a leaf's is not known before it is opened.
+        const LEAF: u64 = 1000;
+        let sweeping = |leaf: &u32| self.pending.leaves.get(leaf).and_then(|leaf| leaf.sweep);
+        let blocks = u64::from(head.place.blocks).max(1);
+        let next = sweeping(&source.leaf).map_or(0, |sweep| u64::from(sweep.next.block) * LEAF / blocks);
+        let leaves = self.leaves();
+        let done = leaves.iter().filter(|leaf| sweeping(leaf).is_none()).count() as u64 * LEAF;
+        let (read, blocks) = (done + next.min(LEAF), leaves.len() as u64 * LEAF);
+        let Some(clock) = &mut self.sweep else { return };
+        clock.rows += rows;
+        tracing::debug!(target: STEP, object = %self.name, load = clock.load, rows, read, blocks, "step");
+        if !clock.load || clock.told.elapsed() < TELL {
+            return;
+        }
+        clock.told = Instant::now();
+        let seconds = clock.started.elapsed().as_secs_f64();
+        clock.blocks = (read, blocks);
+        tracing::info!(
+            target: LOADING, object = %self.name, leaf = %source.leaf_name, rows = clock.rows,
+            percent = read * 100 / blocks, rows_per_second = (clock.rows as f64 / seconds) as u64, "loading"
+        );
+    }
+
+    /// The sweep of the whole object is over.
+    pub fn finish(&mut self, moment: Option<&Moment>) {
+        let Some(clock) = self.sweep.take() else { return };
+        let xmin = self.pending.floor(self.leaves());
+        let seconds = clock.started.elapsed().as_secs_f64();
+        let behind = moment.map_or(0, |moment| moment.snapshot.xmax.saturating_sub(xmin));
+        if clock.load {
+            tracing::info!(object = %self.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "caught_up");
+        } else {
+            tracing::debug!(object = %self.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "delta");
+        }
+        self.rest(&clock);
+        if self.changes.is_none() && clock.busy >= WORTH_SKIPPING {
+            // From the next sweep on its counters are watched.
+            self.changes = Some(-1);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::kafka::{Claim, OffsetRecord, OffsetsTopic, Producer, Stored};
 use crate::object::Object;
-use crate::poll::{TableName, Watermark};
+use crate::poll::{Choice, Moment, TableName, Watermark};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result};
 
@@ -126,6 +126,46 @@ impl Owner {
         lines.take(OBJECTS)
     }
 
+    /// Takes a table over that is ours, new or changed.
+    pub fn adopt(&mut self, shared: &Shared, choice: Choice, key: Vec<u8>, moment: &Moment) {
+        let name = choice.table.name.clone();
+        if let Some(object) = self.objects.get_mut(&name) {
+            if object.table != choice.table {
+                object.refresh(choice, moment);
+            }
+            return;
+        }
+        let fresh = Watermark::new(choice.table.oid, moment);
+        let (stored, unreadable) = match self.stored(&key, &shared.offsets, &name) {
+            Ok(stored) => (stored, None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut object = Object::new(choice, key, stored, fresh);
+        object.failed = unreadable.or(object.failed);
+        object.check_identity(moment);
+        match &object.failed {
+            Some(error) => {
+                tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed")
+            }
+            None => tracing::info!(
+                object = %name, topic = %object.topic, xmin = object.pending.floor(object.leaves()),
+                rows = object.pending.rows, stored = object.committed.is_some(), "object found"
+            ),
+        }
+        self.objects.insert(name, object);
+    }
+
+    /// Lets go of tables that are not among these any more.
+    pub fn let_go(&mut self, found: &[TableName]) {
+        self.objects.retain(|name, _| {
+            let stays = found.contains(name);
+            if !stays {
+                tracing::warn!(object = %name, "the table is gone; its progress stays stored");
+            }
+            stays
+        });
+    }
+
     /// The progress stored for an object; an unreadable one is an error, never a fresh start.
     pub fn stored(&self, key: &[u8], topic: &OffsetsTopic, object: &TableName) -> Result<Option<Watermark>> {
         let Some(value) = self.stored.get(key) else { return Ok(None) };
@@ -186,7 +226,7 @@ impl Owner {
     }
 
     /// Gives the open transaction up: nobody sees its rows, and every object goes back to what is committed.
-    pub fn abort(&mut self, moment: &crate::poll::Moment, timeout: Duration) -> Result<()> {
+    pub fn abort(&mut self, moment: &Moment, timeout: Duration) -> Result<()> {
         let open = self.open.take().is_some();
         (self.rows, self.bytes) = (0, 0);
         for object in self.objects.values_mut() {

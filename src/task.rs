@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use crate::avro::Settings;
 use crate::headers::Headers;
-use crate::kafka::{Append, Batch};
+use crate::kafka::Batch;
 use crate::object::{Next, Object, Plan, SweepClock};
 use crate::owner::{Owner, PATIENCE};
-use crate::poll::sql::{self, Source};
-use crate::poll::{CHUNK_BYTES, Choice, Duty, Moment, Sight, TableName, Verdict, Watermark, choose};
-use crate::postgres::{Connection, Head};
-use crate::progress::{LOADING, STEP};
+use crate::poll::sql;
+use crate::poll::{CHUNK_BYTES, Choice, Duty, Moment, Sight, TableName, choose};
+use crate::postgres::Connection;
+use crate::reading::Reading;
 use crate::retry::{Answer, Delays, answer};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result, kafka};
@@ -28,13 +28,9 @@ const TRANSACTION: Duration = Duration::from_secs(1);
 const EMPTY_WINDOWS: Duration = Duration::from_secs(60);
 /// How long to wait for the log to reach the disk before the first commit of a sweep.
 const FLUSH: Duration = Duration::from_secs(1);
-/// How often a load tells how far it is.
-const TELL: Duration = Duration::from_secs(10);
 /// From when on somebody else's open transaction is worth a line.
 const HELD_BACK: Duration = Duration::from_secs(10);
-/// A sweep that took longer is skipped while the change counters stand still …
-const WORTH_SKIPPING: Duration = Duration::from_millis(50);
-/// … but never for longer than this, as the counters lag.
+/// A sweep is skipped while the change counters stand still, but never for longer than this, as they lag.
 const COUNTERS_BELIEVED: Duration = Duration::from_secs(120);
 
 /// One task.
@@ -202,37 +198,10 @@ impl Task {
                 Entry::Occupied(owner) => owner.into_mut(),
                 Entry::Vacant(free) => free.insert(Owner::start(&shared, partition)?),
             };
-            if let Some(object) = owner.objects.get_mut(&name) {
-                if object.table != choice.table {
-                    object.refresh(choice, moment);
-                }
-                continue;
-            }
-            let fresh = Watermark::new(choice.table.oid, moment);
-            let (stored, unreadable) = match owner.stored(&key, &shared.offsets, &name) {
-                Ok(stored) => (stored, None),
-                Err(error) => (None, Some(error)),
-            };
-            let mut object = Object::new(choice, key, stored, fresh);
-            object.failed = unreadable.or(object.failed);
-            object.check_identity(moment);
-            match &object.failed {
-                Some(error) => {
-                    tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed")
-                }
-                None => tracing::info!(
-                    object = %name, topic = %object.topic, xmin = object.pending.floor(object.leaves()),
-                    rows = object.pending.rows, stored = object.committed.is_some(), "object found"
-                ),
-            }
-            owner.objects.insert(name, object);
+            owner.adopt(&shared, choice, key, moment);
         }
         for owner in self.owners.values_mut() {
-            let gone: Vec<TableName> = owner.objects.keys().filter(|name| !names.contains(name)).cloned().collect();
-            for name in gone {
-                tracing::warn!(object = %name, "the table is gone; its progress stays stored");
-                owner.objects.remove(&name);
-            }
+            owner.let_go(&names);
         }
         Ok(())
     }
@@ -246,16 +215,7 @@ impl Task {
                 owner.abort(moment, PATIENCE)?;
             }
             for object in owner.objects.values_mut() {
-                let watermark = &mut object.pending;
-                match watermark.history.judge(&watermark.markers, watermark.xmax, moment, lag) {
-                    Verdict::Same => watermark.history.confirm(moment.flushed),
-                    verdict => {
-                        let again = watermark.follow(&verdict, moment);
-                        object.sweep = None;
-                        object.changes = None;
-                        tell_verdict(&object.name, &verdict, again);
-                    }
-                }
+                object.judge(moment, lag);
             }
         }
         Ok(())
@@ -372,7 +332,7 @@ impl Task {
         let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         let Some((source, window)) = object.next() else {
-            finish(object, self.moment.as_ref());
+            object.finish(self.moment.as_ref());
             self.connection = Some(connection);
             return Ok(());
         };
@@ -429,7 +389,7 @@ impl Task {
             self.connection = Some(connection);
             object.pending.finish_sweep(source.leaf);
             if object.current_leaf().is_none() {
-                finish(object, self.moment.as_ref());
+                object.finish(self.moment.as_ref());
             }
             return Ok(());
         };
@@ -458,9 +418,9 @@ impl Task {
         self.connection = Some(connection);
         object.pace = object.pace.after(began.elapsed(), bytes);
         object.advance(source.leaf, &head, chunk, rows, bytes);
-        progress(object, &source, &head, rows);
+        object.progress(&source, &head, rows);
         if object.current_leaf().is_none() {
-            finish(object, self.moment.as_ref());
+            object.finish(self.moment.as_ref());
         }
         Ok(())
     }
@@ -656,143 +616,9 @@ impl Task {
     }
 }
 
-/// One COPY on its way into the producer.
-struct Reading<'a> {
-    shared: &'a Shared,
-    topic: String,
-    can_shrink: bool,
-    headers: Option<Headers>,
-}
-
-impl Reading<'_> {
-    /// How many rows and bytes. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
-    /// blocked in COPY holds its lock, an ALTER TABLE queues behind it, and the application's reads behind that.
-    async fn read(
-        &mut self,
-        connection: &Connection,
-        copy: &str,
-        plan: &mut Plan,
-        owner: &mut Owner,
-        batch: &mut Batch,
-    ) -> Result<(u64, u64)> {
-        let started = Instant::now();
-        let longest = owner.producer.transaction_timeout() / 4;
-        let mut waited = Duration::ZERO;
-        let (mut rows, mut bytes) = (0, 0);
-        batch.clear();
-        let mut tuples = connection.copy(copy).await?;
-        while let Some(mut tuple) = tuples.next().await? {
-            if let Some(headers) = &mut self.headers {
-                tuple = headers.take(tuple)?;
-            }
-            let (key, value) = batch.buffers();
-            plan.encoder.encode(&tuple, key, value)?;
-            bytes += batch.finish() as u64;
-            rows += 1;
-            if batch.is_full() || self.headers.is_some() {
-                self.hand_over(owner, batch, &mut waited)?;
-                let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
-                if too_much && self.can_shrink {
-                    return Err(Error::new(Kind::Stalled, "the chunk is too much for one transaction"));
-                }
-            }
-        }
-        if !batch.is_empty() {
-            self.hand_over(owner, batch, &mut waited)?;
-        }
-        owner.bytes += bytes;
-        Ok((rows, bytes))
-    }
-
-    fn hand_over(&self, owner: &mut Owner, batch: &mut Batch, waited: &mut Duration) -> Result<()> {
-        owner.begin_once()?;
-        owner.rows += batch.records().len() as u64;
-        owner.producer.poll();
-        let mut waits = 0;
-        let headers = self.headers.as_ref();
-        let mut append = |owner: &mut Owner| match headers {
-            None => owner.producer.append(&self.topic, batch),
-            Some(headers) => owner.producer.append_with(&self.topic, batch, &headers.current),
-        };
-        while let Append::Full = append(owner)? {
-            let since = Instant::now();
-            waits += 1;
-            // Over many partitions the queue may be full and no batch of it.
-            if waits % 16 == 0 {
-                owner.producer.push()
-            } else {
-                owner.producer.wait()
-            }
-            *waited += since.elapsed();
-            if *waited > self.shared.config.source_stall {
-                return Err(Error::new(Kind::Stalled, format!("Kafka kept PostgreSQL waiting for {waited:.1?}"))
-                    .hint("nothing: the chunk is read again, smaller; look at Kafka if it goes on"));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// LOCK TABLE wants a right on the whole table, which a grant on columns is not.
 fn is_lock_refused(error: &Error) -> bool {
     error.causes().contains("42501")
-}
-
-/// The sweep of the whole object is over.
-fn finish(object: &mut Object, moment: Option<&Moment>) {
-    let Some(clock) = object.sweep.take() else { return };
-    let xmin = object.pending.floor(object.leaves());
-    let seconds = clock.started.elapsed().as_secs_f64();
-    let behind = moment.map_or(0, |moment| moment.snapshot.xmax.saturating_sub(xmin));
-    if clock.load {
-        tracing::info!(object = %object.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "caught_up");
-    } else {
-        tracing::debug!(object = %object.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "delta");
-    }
-    object.rest(&clock);
-    if object.changes.is_none() && clock.busy >= WORTH_SKIPPING {
-        // From the next sweep on its counters are watched.
-        object.changes = Some(-1);
-    }
-}
-
-fn progress(object: &mut Object, source: &Source, head: &Head, rows: u64) {
-    /// Leaves count alike, whatever their size: a leaf's is not known before it is opened.
-    const LEAF: u64 = 1000;
-    let sweeping = |leaf: &u32| object.pending.leaves.get(leaf).and_then(|leaf| leaf.sweep);
-    let blocks = u64::from(head.place.blocks).max(1);
-    let next = sweeping(&source.leaf).map_or(0, |sweep| u64::from(sweep.next.block) * LEAF / blocks);
-    let leaves = object.leaves();
-    let done = leaves.iter().filter(|leaf| sweeping(leaf).is_none()).count() as u64 * LEAF;
-    let (read, blocks) = (done + next.min(LEAF), leaves.len() as u64 * LEAF);
-    let Some(clock) = &mut object.sweep else { return };
-    clock.rows += rows;
-    tracing::debug!(target: STEP, object = %object.name, load = clock.load, rows, read, blocks, "step");
-    if !clock.load || clock.told.elapsed() < TELL {
-        return;
-    }
-    clock.told = Instant::now();
-    let seconds = clock.started.elapsed().as_secs_f64();
-    clock.blocks = (read, blocks);
-    tracing::info!(
-        target: LOADING, object = %object.name, leaf = %source.leaf_name, rows = clock.rows,
-        percent = read * 100 / blocks, rows_per_second = (clock.rows as f64 / seconds) as u64, "loading"
-    );
-}
-
-fn tell_verdict(name: &TableName, verdict: &Verdict, again: bool) {
-    match verdict {
-        Verdict::Same => {}
-        Verdict::FallBack { xmin, lsn, why } if again => {
-            tracing::warn!(object = %name, xmin, lsn = %lsn, "history changed: {why}; rows from this transaction id on come again");
-        }
-        Verdict::FallBack { xmin, lsn, why } => {
-            tracing::info!(object = %name, xmin, lsn = %lsn, "history confirmed: {why}; nothing comes again");
-        }
-        Verdict::LoadAgain { why } => {
-            tracing::warn!(object = %name, "history changed: {why}; the table is loaded again");
-        }
-    }
 }
 
 fn gone(name: &TableName) -> Error {

@@ -6,6 +6,7 @@ mod client;
 mod murmur2;
 mod offsets;
 mod producer;
+mod refusal;
 mod topics;
 
 pub use batch::Batch;

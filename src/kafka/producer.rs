@@ -16,6 +16,7 @@ use rdkafka_sys::{rd_kafka_message_t, rd_kafka_topic_t};
 
 use super::batch::Batch;
 use super::client::{self, settings, unbuildable};
+use super::refusal::{fenced, is_fencing, is_lasting, is_unfinished, lasting_hint};
 use crate::config::Kafka;
 use crate::{Error, Kind, Result};
 
@@ -445,15 +446,6 @@ impl Producer {
     }
 }
 
-/// Whether the call may be made again: its outcome is unknown, or it did not get to its end.
-fn is_unfinished(error: &KafkaError) -> bool {
-    match error {
-        KafkaError::Transaction(error) => error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort(),
-        KafkaError::Flush(code) => *code == Code::OperationTimedOut,
-        _ => false,
-    }
-}
-
 /// A record as librdkafka takes it; an empty key is none.
 fn message(key: &[u8], value: &[u8]) -> rd_kafka_message_t {
     rd_kafka_message_t {
@@ -466,43 +458,5 @@ fn message(key: &[u8], value: &[u8]) -> rd_kafka_message_t {
         key_len: key.len(),
         offset: 0,
         _private: std::ptr::null_mut(),
-    }
-}
-
-fn fenced(cause: String) -> Error {
-    Error::new(Kind::Fenced, "a newer instance has taken over").because(cause)
-}
-
-fn is_fencing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced
-    )
-}
-
-/// Refusals that trying again does not mend.
-fn is_lasting(code: Code) -> bool {
-    matches!(
-        code,
-        Code::TopicAuthorizationFailed
-            | Code::MessageSizeTooLarge
-            | Code::InvalidTopic
-            | Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::InvalidRecord
-            | Code::PolicyViolation
-            | Code::UnsupportedCompressionType
-    )
-}
-
-fn lasting_hint(code: Code) -> &'static str {
-    match code {
-        Code::TopicAuthorizationFailed => "grant the principal WRITE and DESCRIBE on the topic",
-        Code::MessageSizeTooLarge => "raise the topic's max.message.bytes",
-        Code::InvalidRecord => {
-            "a compacted topic takes no record without a key: change the topic's cleanup.policy, or give the table a key"
-        }
-        Code::UnknownTopic | Code::UnknownTopicOrPartition => "create the topic again, and restart",
-        _ => "see the cause",
     }
 }

@@ -1,0 +1,93 @@
+//! One COPY on its way into the producer: tuple by tuple, transcoded into batches, never keeping PostgreSQL waiting.
+
+use std::time::{Duration, Instant};
+
+use crate::headers::Headers;
+use crate::kafka::{Append, Batch};
+use crate::object::Plan;
+use crate::owner::Owner;
+use crate::poll::CHUNK_BYTES;
+use crate::postgres::Connection;
+use crate::worker::Shared;
+use crate::{Error, Kind, Result};
+
+/// One COPY on its way into the producer.
+pub struct Reading<'a> {
+    /// What tasks share.
+    pub shared: &'a Shared,
+    /// Where the rows go.
+    pub topic: String,
+    /// Whether a smaller chunk could be read instead.
+    pub can_shrink: bool,
+    /// The records' headers, where they were asked for.
+    pub headers: Option<Headers>,
+}
+
+impl Reading<'_> {
+    /// How many rows and bytes. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
+    /// blocked in COPY holds its lock, an ALTER TABLE queues behind it, and the application's reads behind that.
+    pub async fn read(
+        &mut self,
+        connection: &Connection,
+        copy: &str,
+        plan: &mut Plan,
+        owner: &mut Owner,
+        batch: &mut Batch,
+    ) -> Result<(u64, u64)> {
+        let started = Instant::now();
+        let longest = owner.producer.transaction_timeout() / 4;
+        let mut waited = Duration::ZERO;
+        let (mut rows, mut bytes) = (0, 0);
+        batch.clear();
+        let mut tuples = connection.copy(copy).await?;
+        while let Some(mut tuple) = tuples.next().await? {
+            if let Some(headers) = &mut self.headers {
+                tuple = headers.take(tuple)?;
+            }
+            let (key, value) = batch.buffers();
+            plan.encoder.encode(&tuple, key, value)?;
+            bytes += batch.finish() as u64;
+            rows += 1;
+            if batch.is_full() || self.headers.is_some() {
+                self.hand_over(owner, batch, &mut waited)?;
+                let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
+                if too_much && self.can_shrink {
+                    return Err(Error::new(Kind::Stalled, "the chunk is too much for one transaction"));
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.hand_over(owner, batch, &mut waited)?;
+        }
+        owner.bytes += bytes;
+        Ok((rows, bytes))
+    }
+
+    fn hand_over(&self, owner: &mut Owner, batch: &mut Batch, waited: &mut Duration) -> Result<()> {
+        owner.begin_once()?;
+        owner.rows += batch.records().len() as u64;
+        owner.producer.poll();
+        let mut waits = 0;
+        let headers = self.headers.as_ref();
+        let mut append = |owner: &mut Owner| match headers {
+            None => owner.producer.append(&self.topic, batch),
+            Some(headers) => owner.producer.append_with(&self.topic, batch, &headers.current),
+        };
+        while let Append::Full = append(owner)? {
+            let since = Instant::now();
+            waits += 1;
+            // Over many partitions the queue may be full and no batch of it.
+            if waits % 16 == 0 {
+                owner.producer.push()
+            } else {
+                owner.producer.wait()
+            }
+            *waited += since.elapsed();
+            if *waited > self.shared.config.source_stall {
+                return Err(Error::new(Kind::Stalled, format!("Kafka kept PostgreSQL waiting for {waited:.1?}"))
+                    .hint("nothing: the chunk is read again, smaller; look at Kafka if it goes on"));
+            }
+        }
+        Ok(())
+    }
+}
