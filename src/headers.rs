@@ -1,12 +1,7 @@
 //! What a record tells of its origin, where that was asked for (`topic.headers`). Values are text.
 
-use std::borrow::Cow;
-
-use bytes::{Bytes, BytesMut};
-
 use crate::config::Header;
 use crate::poll::TableName;
-use crate::{Error, Kind, Result};
 
 /// The headers of one chunk's records.
 #[derive(Clone, Debug)]
@@ -36,28 +31,17 @@ impl Headers {
         (!asked.is_empty()).then(|| Headers { fixed, xid: asked.contains(&Header::Xid), current: Vec::new() })
     }
 
-    /// What COPY selects: the id comes first, where it is asked for.
-    pub fn select_list<'a>(&self, columns: &'a str) -> Cow<'a, str> {
-        if self.xid { Cow::Owned(format!("xmin, {columns}")) } else { Cow::Borrowed(columns) }
+    /// Whether each record tells the id of its transaction.
+    pub fn with_xid(&self) -> bool {
+        self.xid
     }
 
-    /// Notes the row's own headers, and gives the tuple as the encoder knows it.
-    pub fn take(&mut self, tuple: Bytes) -> Result<Bytes> {
+    /// Puts the headers of the next record together.
+    pub fn set(&mut self, xid: Option<u32>) {
         self.current.clone_from(&self.fixed);
-        if !self.xid {
-            return Ok(tuple);
+        if let Some(xid) = xid.filter(|_| self.xid) {
+            self.current.push((Header::Xid.name(), xid.to_string()));
         }
-        let malformed =
-            || Error::new(Kind::Transient, "the binary COPY is malformed: a row does not begin with its xmin");
-        // The count of fields, the length of the first (four), the first.
-        let (head, fields) = tuple.split_first_chunk::<10>().ok_or_else(malformed)?;
-        let [high, low, 0, 0, 0, 4, xid @ ..] = *head else { return Err(malformed()) };
-        let count = u16::from_be_bytes([high, low]).checked_sub(1).ok_or_else(malformed)?;
-        self.current.push((Header::Xid.name(), u32::from_be_bytes(xid).to_string()));
-        let mut rest = BytesMut::with_capacity(2 + fields.len());
-        rest.extend_from_slice(&count.to_be_bytes());
-        rest.extend_from_slice(fields);
-        Ok(rest.freeze())
     }
 }
 
@@ -75,12 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_taken_off_the_front_of_a_row() {
+    fn each_record_tells_what_was_asked_for() {
         let mut headers = headers(&[Header::Table, Header::Snapshot, Header::TsMs, Header::Xid]).unwrap();
-        assert_eq!(headers.select_list("\"id\""), "xmin, \"id\"");
-        let tuple = [0, 2, 0, 0, 0, 4, 0, 0, 3, 7, 0, 0, 0, 1, 9];
-        let rest = headers.take(Bytes::copy_from_slice(&tuple)).unwrap();
-        assert_eq!(rest[..], [0, 1, 0, 0, 0, 1, 9]);
+        headers.set(Some(775));
         let told: Vec<String> = headers.current.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
             told,
@@ -94,18 +75,9 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_its_id_is_refused() {
-        let mut headers = headers(&[Header::Xid]).unwrap();
-        for tuple in [&[][..], &[0, 1], &[0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], &[0, 0, 0, 0, 0, 4, 0, 0, 0, 1]] {
-            assert!(headers.take(Bytes::copy_from_slice(tuple)).is_err(), "{tuple:?}");
-        }
-    }
-
-    #[test]
-    fn without_the_id_a_row_is_as_it_was() {
+    fn an_id_that_nobody_asked_for_is_not_told() {
         let mut headers = headers(&[Header::Mode]).unwrap();
-        assert_eq!(headers.select_list("a"), "a");
-        assert_eq!(headers.take(Bytes::from_static(&[0, 0])).unwrap()[..], [0, 0]);
+        headers.set(Some(775));
         assert_eq!(headers.current, [("strandline.mode", "xmin".to_owned())]);
     }
 }

@@ -93,7 +93,7 @@ mod tests {
     use crate::kafka;
 
     fn key(table: &str) -> Vec<u8> {
-        kafka::key("shop", table)
+        kafka::key("shop", &crate::poll::TableName::parse(table, "public").unwrap())
     }
 
     fn stored(claimed: Option<i32>, tables: &[&str]) -> Stored {

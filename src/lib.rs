@@ -50,6 +50,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod headers;
+mod lead;
 pub mod kafka;
 pub mod layout;
 pub mod object;

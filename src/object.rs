@@ -1,16 +1,22 @@
 //! One table on its way into one topic: what is known, what is believed, how it is encoded.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::avro::{Encoder, RecordNames, Settings};
-use crate::config::Config;
+use crate::config::{Config, Polling, Schedule};
 use crate::kafka::Admin;
-use crate::poll::sql::Source;
-use crate::poll::{Choice, Chunk, Duty, Moment, Pace, Sweep, TableName, Tid, Verdict, Watermark, Window, source};
-use crate::postgres::{Description, FoundTable, Head};
+use crate::poll::sql::{self, Clock, Source};
+use crate::poll::{
+    Choice, Chunk, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Verdict, Watermark, Window,
+    Work, source, whole,
+};
+use crate::postgres::{Connection, Description, FoundTable, Head};
 use crate::progress::{LOADING, STEP};
 use crate::registry::{Registry, subject};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// How often a load tells how far it is.
 const TELL: Duration = Duration::from_secs(10);
@@ -45,8 +51,30 @@ pub struct Object {
     pub changes: Option<i64>,
     /// When every row was last looked for, whatever the counters said.
     pub looked_at: Option<Instant>,
-    /// The sweep under way, if any.
+    /// The work under way, if any.
     pub sweep: Option<SweepClock>,
+    /// How it is read.
+    pub polling: Polling,
+    /// What is read as one statement, if it is no table.
+    pub query: Option<String>,
+    /// When its last poll began.
+    pub polled: Option<Instant>,
+    /// The window at hand was too much for one statement by the index.
+    pub in_chunks: bool,
+    /// Leaves that are to be read ahead of the settled window.
+    pub ahead: Vec<u32>,
+    /// The floor at which that was too much for one statement: it is left to the settled window.
+    pub not_ahead_of: u64,
+    /// How far the log has to be on disk before what was read ahead is committed.
+    pub read_until: Option<Lsn>,
+    /// In a cursor mode: what was seen of the cursors.
+    pub looks: Looks,
+    /// In a cursor mode: what was seen last.
+    pub seen: Seen,
+    /// In a cursor mode: when the last bound was added.
+    pub bounded: Option<Instant>,
+    /// Of bulk and queries: the passes that were complete when this process found it.
+    pub passes_before: u64,
 }
 
 /// How a sweep is getting on, for the log and the duty limit.
@@ -85,6 +113,7 @@ pub enum Next {
 impl Object {
     /// An object just found, with the progress that is stored for it, if any.
     pub fn new(choice: Choice, key: Vec<u8>, stored: Option<Watermark>, fresh: Watermark) -> Self {
+        let passes_before = stored.as_ref().map_or(0, |stored| stored.passes);
         Object {
             name: choice.table.name.clone(),
             key,
@@ -100,6 +129,17 @@ impl Object {
             changes: None,
             looked_at: None,
             sweep: None,
+            query: choice.query,
+            polling: choice.polling,
+            polled: None,
+            in_chunks: false,
+            ahead: Vec::new(),
+            not_ahead_of: 0,
+            read_until: None,
+            looks: Looks::default(),
+            seen: Seen::default(),
+            bounded: None,
+            passes_before,
         }
     }
 
@@ -114,17 +154,33 @@ impl Object {
         self.check_identity(moment);
     }
 
-    /// A table that was dropped and created again under the same name begins anew.
+    /// A table that was dropped and created again under the same name begins anew; so does an object that is read otherwise
+    /// than before.
     pub fn check_identity(&mut self, moment: &Moment) {
+        let (reading, was) = (self.reading(), &self.pending.reading);
         if self.pending.table != self.table.oid {
             tracing::warn!(
                 object = %self.name, was = self.pending.table, now = self.table.oid,
                 "it is another table than before: it is loaded anew"
             );
-            let (rows, bytes) = (self.pending.rows, self.pending.bytes);
-            self.pending = Watermark { rows, bytes, ..Watermark::new(self.table.oid, moment) };
-            self.plan = None;
+        } else if *was != reading {
+            let what = if was.query == reading.query { "mode or cursor" } else { "query" };
+            tracing::warn!(
+                object = %self.name, was = was.mode, now = reading.mode, cursor = reading.cursor,
+                "its {what} is another than before: it is loaded anew"
+            );
+        } else {
+            return;
         }
+        let (rows, bytes) = (self.pending.rows, self.pending.bytes);
+        self.pending = Watermark { rows, bytes, ..Watermark::new(reading, self.table.oid, moment) };
+        self.passes_before = 0;
+        self.plan = None;
+    }
+
+    /// How it is read, as its progress tells.
+    pub fn reading(&self) -> Reading {
+        Reading::of(&self.polling.mode, self.query.as_deref())
     }
 
     /// The OIDs of the tables that hold its rows.
@@ -132,13 +188,27 @@ impl Object {
         self.table.leaves.iter().map(|leaf| leaf.oid).collect()
     }
 
-    /// Whether everything below `xmin` is delivered, counting the open transaction.
+    /// Whether everything below `xmin` is delivered, counting the open transaction; of bulk and queries, whether a pass was
+    /// completed.
     pub fn has_reached(&self, xmin: u64) -> bool {
-        self.table.leaves.is_empty() || (self.current_leaf().is_none() && self.pending.floor(self.leaves()) >= xmin)
+        if self.is_in_passes() {
+            return self.sweep.is_none() && self.pending.passes > self.passes_before;
+        }
+        let again = self.pending.leaves.values().any(|leaf| leaf.again.is_some());
+        self.table.leaves.is_empty()
+            || (self.current_leaf().is_none() && !again && self.pending.floor(self.leaves()) >= xmin)
+    }
+
+    /// Whether it is read from end to end, with pauses: bulk, and queries of every mode.
+    pub fn is_in_passes(&self) -> bool {
+        self.query.is_some() || (self.polling.mode == Mode::Bulk && !self.table.leaves.is_empty())
     }
 
     /// Whether some leaf has never been read to its end.
     pub fn is_loading(&self) -> bool {
+        if self.query.is_some() {
+            return self.pending.passes == 0;
+        }
         !self.table.leaves.is_empty() && self.pending.floor(self.leaves()) == 0
     }
 
@@ -148,19 +218,51 @@ impl Object {
         self.leaves().into_iter().find(under_way)
     }
 
-    /// What to read next, and in which window.
-    pub fn next(&self) -> Option<(Source, Window)> {
-        let oid = self.current_leaf()?;
-        let leaf = self.table.leaves.iter().find(|leaf| leaf.oid == oid)?;
-        let window = self.pending.leaves.get(&oid)?.window()?;
-        Some((source(&self.table, leaf, !self.unlockable), window))
+    /// What to read next: a sweep under way, then what can be read ahead of it, then the rows that no cursor shows.
+    pub fn next(&self) -> Option<Work> {
+        let mode = &self.polling.mode;
+        if let Some(leaf) = self.current_leaf() {
+            let window = self.pending.leaves.get(&leaf)?.window()?;
+            let stream = match mode.cursor().filter(|_| !window.is_load()) {
+                None => Stream::Settled,
+                Some(cursor) if !self.in_chunks && self.pending.bounds.index(cursor, window).is_some() => Stream::Index,
+                Some(_) => Stream::Poll,
+            };
+            return Some(Work { leaf, window, stream });
+        }
+        if *mode == Mode::Bulk {
+            let from = self.pending.leaves.values().map(|leaf| leaf.floor).min()?;
+            let window = Window { from, to: Window::OPEN };
+            return Some(Work { leaf: self.table.oid, window, stream: Stream::Closing });
+        }
+        if let Some(leaf) = self.ahead.last().copied() {
+            let from = self.pending.leaves.get(&leaf)?.floor;
+            return Some(Work { leaf, window: Window { from, to: Window::OPEN }, stream: Stream::Eager });
+        }
+        let again = |leaf: u32| {
+            let window = self.pending.leaves.get(&leaf)?.window_again()?;
+            Some(Work { leaf, window, stream: Stream::Sweep })
+        };
+        self.leaves().into_iter().find_map(again)
+    }
+
+    /// How that is read.
+    pub fn source(&self, work: &Work) -> Result<Source> {
+        let found = match work.stream {
+            Stream::Closing => whole(&self.table, !self.unlockable),
+            _ => self.table.leaves.iter().find(|leaf| leaf.oid == work.leaf).map(|leaf| source(&self.table, leaf, !self.unlockable)),
+        };
+        found.ok_or_else(|| {
+            Error::new(Kind::Denied, "1012: the role may not select from the partitioned table, only from its partitions")
+                .hint("bulk ends each pass with one snapshot over all partitions: grant SELECT on the table itself")
+        })
     }
 
     /// Compares the table's place with the sweep's, and cuts the next chunk. A file that changed (VACUUM FULL, CLUSTER)
     /// moves rows, so the leaf is read from its beginning; whether that happened is the second value.
-    pub fn cut(&mut self, leaf: u32, head: &Head) -> (Next, bool) {
+    pub fn cut(&mut self, work: &Work, head: &Head) -> (Next, bool) {
         let pace = self.pace;
-        let Some(sweep) = self.sweep_of(leaf) else { return (Next::Done, false) };
+        let Some(sweep) = self.sweep_of(work) else { return (Next::Done, false) };
         let rewritten = sweep.filenode != 0 && sweep.filenode != head.place.filenode;
         if rewritten {
             sweep.next = Tid::default();
@@ -172,19 +274,130 @@ impl Object {
     }
 
     /// A chunk is in the producer's hands.
-    pub fn advance(&mut self, leaf: u32, head: &Head, chunk: Chunk, rows: u64, bytes: u64) {
-        if let Some(sweep) = self.sweep_of(leaf) {
+    pub fn advance(&mut self, work: &Work, head: &Head, chunk: Chunk) {
+        if let Some(sweep) = self.sweep_of(work) {
             sweep.next = chunk.to;
         }
-        self.pending.rows += rows;
-        self.pending.bytes += bytes;
         if chunk.to.block >= head.place.blocks {
-            self.pending.finish_sweep(leaf);
+            self.complete(work);
         }
     }
 
-    fn sweep_of(&mut self, leaf: u32) -> Option<&mut Sweep> {
-        self.pending.leaves.get_mut(&leaf)?.sweep.as_mut()
+    /// Work that is read in one statement is in the producer's hands, with the ids of the transactions that wrote it.
+    pub fn read_whole(&mut self, work: &Work, head: &Head, ids: BTreeSet<u32>) {
+        if work.stream == Stream::Eager {
+            // While the epoch is 0 an id is what a row carries.
+            self.pending.deliver_ahead(work.leaf, ids.into_iter().map(u64::from));
+            self.read_until = Some(head.moment.lsn);
+        }
+        self.complete(work);
+    }
+
+    /// The work has read everything.
+    pub fn complete(&mut self, work: &Work) {
+        match work.stream {
+            Stream::Settled | Stream::Index | Stream::Poll => {
+                self.in_chunks = false;
+                self.pending.finish_sweep(work.leaf);
+            }
+            Stream::Sweep => self.pending.finish_again(work.leaf),
+            Stream::Eager => self.ahead.retain(|leaf| *leaf != work.leaf),
+            Stream::Closing => self.pending.finish_pass(),
+        }
+    }
+
+    /// Counts what was delivered.
+    pub fn count(&mut self, rows: u64, bytes: u64) {
+        self.pending.rows += rows;
+        self.pending.bytes += bytes;
+    }
+
+    /// Whether less could be read at a time.
+    pub fn can_shrink(&self, work: &Work) -> bool {
+        match work.stream {
+            Stream::Index => true,
+            // Given up, it comes with the settled window.
+            Stream::Eager => true,
+            Stream::Closing => false,
+            _ => self.pace.can_shrink(),
+        }
+    }
+
+    /// Begins a pass, or goes on with one.
+    pub fn begin_pass(&mut self, moment: &Moment, clock: Timestamp) -> bool {
+        self.polled = Some(Instant::now());
+        if self.query.is_some() {
+            self.pending.pass_at = clock.as_second();
+            return true;
+        }
+        if self.pending.leaves.is_empty() {
+            self.pending.pass_at = clock.as_second();
+            self.pending.begin_sweep(&self.leaves(), moment, clock.as_second());
+        } else {
+            // A sweep that had opened no file before the last stop begins anew.
+            let of_pass: Vec<u32> = self.pending.leaves.iter().filter(|(_, leaf)| leaf.floor == 0).map(|(oid, _)| *oid).collect();
+            self.pending.begin_sweep(&of_pass, moment, clock.as_second());
+        }
+        self.next().is_some()
+    }
+
+    /// Whether its poll is still under way. The sweep of what no cursor shows may take hours, and holds no poll up.
+    pub fn is_polling(&self) -> bool {
+        self.sweep.is_some() && (self.is_in_passes() || self.current_leaf().is_some() || !self.ahead.is_empty())
+    }
+
+    /// Work begins.
+    pub fn start_clock(&mut self, now: Instant, load: bool) {
+        if self.sweep.is_some() {
+            return;
+        }
+        self.sweep = Some(SweepClock { load, started: now, busy: Duration::ZERO, rows: 0, told: now, blocks: (0, 0) });
+    }
+
+    /// The work was given up, as it was too much at a time.
+    pub fn give_up(&mut self, work: &Work) {
+        match work.stream {
+            Stream::Index => self.in_chunks = true,
+            Stream::Eager => self.not_ahead_of = work.window.from,
+            _ => {}
+        }
+    }
+
+    fn sweep_of(&mut self, work: &Work) -> Option<&mut Sweep> {
+        let leaf = self.pending.leaves.get_mut(&work.leaf)?;
+        if work.stream == Stream::Sweep { leaf.again.as_mut() } else { leaf.sweep.as_mut() }
+    }
+
+    /// Whether its next poll is due.
+    pub fn is_due(&self, now: Instant, clock: Timestamp) -> bool {
+        let ago = match (self.polled, self.is_in_passes()) {
+            (Some(polled), _) => now.saturating_duration_since(polled),
+            // A pass counts from one process to the next.
+            (None, true) if self.pending.passes > 0 => {
+                let seconds = clock.as_second().saturating_sub(self.pending.pass_at);
+                Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+            }
+            (None, _) => return true,
+        };
+        self.due_in(ago, clock).is_zero()
+    }
+
+    fn due_in(&self, ago: Duration, clock: Timestamp) -> Duration {
+        match &self.polling.schedule {
+            Schedule::Every(interval) => interval.saturating_sub(ago),
+            // Due when a time of the clock lies between the last poll and now.
+            cron @ Schedule::Cron(..) => {
+                let last = clock.checked_sub(ago).unwrap_or(clock);
+                cron.wait(Duration::ZERO, last).saturating_sub(ago)
+            }
+        }
+    }
+
+    /// Whether rows that no cursor shows are due to be swept.
+    pub fn is_sweep_due(&self, clock: Timestamp) -> bool {
+        let ago = clock.as_second().saturating_sub(self.pending.pass_at);
+        self.polling.mode.cursor().is_some()
+            && Duration::from_secs(u64::try_from(ago).unwrap_or(0)) >= self.polling.sweep_interval
     }
 
     /// The open transaction is given up: back to what Kafka holds.
@@ -192,11 +405,14 @@ impl Object {
         self.pending = self.committed.clone().unwrap_or_else(fresh);
         self.sweep = None;
         self.changes = None;
+        self.ahead.clear();
+        self.read_until = None;
+        self.polled = None;
     }
 
     /// Whether there is progress that Kafka does not have yet.
     pub fn is_dirty(&self) -> bool {
-        self.committed.as_ref() != Some(&self.pending) && !self.pending.leaves.is_empty()
+        self.committed.as_ref() != Some(&self.pending) && (!self.pending.leaves.is_empty() || self.pending.passes > 0)
     }
 
     /// When the duty limit lets it be read again, after a delta. Loads are exempt.
@@ -219,6 +435,7 @@ impl Object {
         let again = watermark.follow(&verdict, moment);
         self.sweep = None;
         self.changes = None;
+        self.ahead.clear();
         let object = &self.name;
         match verdict {
             Verdict::Same => {}
@@ -259,13 +476,22 @@ impl Object {
         );
     }
 
+    /// Ends the work if nothing is left of it.
+    pub fn finish_if_done(&mut self, moment: Option<&Moment>) {
+        if self.query.is_some() || self.next().is_none() {
+            self.finish(moment);
+        }
+    }
+
     /// The sweep of the whole object is over.
     pub fn finish(&mut self, moment: Option<&Moment>) {
         let Some(clock) = self.sweep.take() else { return };
         let xmin = self.pending.floor(self.leaves());
         let seconds = clock.started.elapsed().as_secs_f64();
         let behind = moment.map_or(0, |moment| moment.snapshot.xmax.saturating_sub(xmin));
-        if clock.load {
+        if self.is_in_passes() {
+            tracing::info!(object = %self.name, mode = %self.polling.mode, rows = clock.rows, seconds, passes = self.pending.passes, "caught_up");
+        } else if clock.load {
             tracing::info!(object = %self.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "caught_up");
         } else {
             tracing::debug!(object = %self.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "delta");
@@ -275,6 +501,56 @@ impl Object {
             // From the next sweep on its counters are watched.
             self.changes = Some(-1);
         }
+    }
+}
+
+impl Object {
+    /// A cursor without an index is read to its end at every poll: said once, with the statement that helps.
+    pub async fn warn_of_missing_index(&self, plan: &Plan, connection: &Connection) -> Result<()> {
+        let Some(cursor) = self.polling.mode.cursor() else { return Ok(()) };
+        for name in cursor.columns() {
+            let Some(column) = plan.description.columns.iter().find(|column| column.name == *name) else { continue };
+            if !connection.has_index(self.table.oid, column.attnum).await? {
+                let create = sql::create_index(&self.name, name);
+                tracing::warn!(object = %self.name, column = name, hint = create, "no index begins with the cursor's column: every poll reads the whole table");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the columns that the mode goes by are there, and can do what it asks of them.
+    pub fn check_cursor(&self, description: &Description) -> Result<()> {
+        let Some(cursor) = self.polling.mode.cursor() else { return Ok(()) };
+        let mode = self.polling.mode.name();
+        for name in cursor.columns() {
+            let Some(column) = description.columns.iter().find(|column| column.name == *name) else {
+                return Err(Error::new(Kind::Config, format!("it has no column \"{name}\", which mode {mode} goes by"))
+                    .hint("names match as stored; give the object a mode of its own in [objects], or leave the table out"));
+            };
+            let is_timestamp = cursor.timestamp.as_deref() == Some(name);
+            if is_timestamp && Clock::of(&column.type_.name) == Clock::None {
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("column \"{name}\" is {}, not a date or timestamp", column.declared),
+                )
+                .hint("mode incrementing goes by any column that can be ordered"));
+            }
+            // A query's columns never say it; rows without a cursor are found when they come.
+            let may_be_null = is_timestamp && cursor.incrementing.is_some();
+            if !column.not_null && !may_be_null && self.query.is_none() {
+                let hint = if is_timestamp {
+                    "ALTER TABLE … SET NOT NULL, or mode timestamp+incrementing, which finds such rows by their id"
+                } else {
+                    "ALTER TABLE … SET NOT NULL, or another mode"
+                };
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("column \"{name}\" may be NULL, and such rows would never be newer than any cursor"),
+                )
+                .hint(hint));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -289,6 +565,7 @@ impl Plan {
         settings: &Settings,
     ) -> Result<Plan> {
         let at = |error: Error| error.object(object.name.to_string());
+        object.check_cursor(&description).map_err(at)?;
         let names = RecordNames::new(&config.topic.prefix, &object.name);
         let mut encoder = Encoder::new(&names, &description, settings).map_err(at)?;
         for warning in encoder.warnings() {

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use crate::kafka::{Claim, OffsetRecord, OffsetsTopic, Producer, Stored};
 use crate::object::Object;
-use crate::poll::{Choice, Moment, TableName, Watermark};
+use crate::poll::{CHUNK_BYTES, Choice, Moment, Reading, TableName, Watermark};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result};
 
+/// A transaction is committed after about this long, or a chunk's bytes.
+const TRANSACTION: Duration = Duration::from_secs(1);
 /// How long one call to Kafka may take before it is said to be away.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -130,12 +132,13 @@ impl Owner {
     pub fn adopt(&mut self, shared: &Shared, choice: Choice, key: Vec<u8>, moment: &Moment) {
         let name = choice.table.name.clone();
         if let Some(object) = self.objects.get_mut(&name) {
-            if object.table != choice.table {
+            if object.table != choice.table || object.query != choice.query {
                 object.refresh(choice, moment);
             }
             return;
         }
-        let fresh = Watermark::new(choice.table.oid, moment);
+        let reading = Reading::of(&choice.polling.mode, choice.query.as_deref());
+        let fresh = Watermark::new(reading, choice.table.oid, moment);
         let (stored, unreadable) = match self.stored(&key, &shared.offsets, &name) {
             Ok(stored) => (stored, None),
             Err(error) => (None, Some(error)),
@@ -193,6 +196,11 @@ impl Owner {
         self.open.map(|since| since.elapsed())
     }
 
+    /// Whether the open transaction is long or large enough to be committed.
+    pub fn is_full(&self) -> bool {
+        self.open_for().is_some_and(|open| open >= TRANSACTION) || self.bytes >= CHUNK_BYTES
+    }
+
     /// Whether any object has progress that is not committed.
     pub fn is_dirty(&self) -> bool {
         self.open.is_some() || self.objects.values().any(|object| object.failed.is_none() && object.is_dirty())
@@ -219,6 +227,7 @@ impl Owner {
         self.open = None;
         for object in self.objects.values_mut().filter(dirty) {
             object.committed = Some(object.pending.clone());
+            object.read_until = None;
         }
         self.committed_at = Instant::now();
         (self.rows, self.bytes) = (0, 0);
@@ -230,8 +239,8 @@ impl Owner {
         let open = self.open.take().is_some();
         (self.rows, self.bytes) = (0, 0);
         for object in self.objects.values_mut() {
-            let table = object.table.oid;
-            object.take_back(|| Watermark::new(table, moment));
+            let (reading, table) = (object.reading(), object.table.oid);
+            object.take_back(|| Watermark::new(reading, table, moment));
         }
         if open { self.producer.abort(timeout) } else { Ok(()) }
     }

@@ -1,11 +1,13 @@
 //! One COPY on its way into the producer: tuple by tuple, transcoded into batches, never keeping PostgreSQL waiting.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::headers::Headers;
 use crate::kafka::{Append, Batch};
 use crate::object::Plan;
-use crate::owner::Owner;
+use crate::owner::{Owner, PATIENCE};
+use crate::lead;
 use crate::poll::CHUNK_BYTES;
 use crate::postgres::Connection;
 use crate::worker::Shared;
@@ -21,6 +23,12 @@ pub struct Reading<'a> {
     pub can_shrink: bool,
     /// The records' headers, where they were asked for.
     pub headers: Option<Headers>,
+    /// Whether each row begins with the id of its transaction.
+    pub with_xid: bool,
+    /// Those ids, where they are to be remembered.
+    pub ids: Option<BTreeSet<u32>>,
+    /// One snapshot for several Kafka transactions: whatever is full is committed in between.
+    pub between: bool,
 }
 
 impl Reading<'_> {
@@ -37,12 +45,21 @@ impl Reading<'_> {
         let started = Instant::now();
         let longest = owner.producer.transaction_timeout() / 4;
         let mut waited = Duration::ZERO;
-        let (mut rows, mut bytes) = (0, 0);
+        let (mut rows, mut bytes, mut counted) = (0, 0, 0);
         batch.clear();
         let mut tuples = connection.copy(copy).await?;
         while let Some(mut tuple) = tuples.next().await? {
+            let mut id = None;
+            if self.with_xid {
+                let (leading, rest) = lead::split(&tuple, 1)?;
+                id = Some(lead::xid(leading.first())?);
+                tuple = rest;
+            }
             if let Some(headers) = &mut self.headers {
-                tuple = headers.take(tuple)?;
+                headers.set(id);
+            }
+            if let (Some(ids), Some(id)) = (&mut self.ids, id) {
+                ids.insert(id);
             }
             let (key, value) = batch.buffers();
             plan.encoder.encode(&tuple, key, value)?;
@@ -50,6 +67,11 @@ impl Reading<'_> {
             rows += 1;
             if batch.is_full() || self.headers.is_some() {
                 self.hand_over(owner, batch, &mut waited)?;
+                if self.between && owner.is_full() {
+                    owner.bytes += bytes - counted;
+                    counted = bytes;
+                    owner.commit(&self.shared.offsets, PATIENCE)?;
+                }
                 let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
                 if too_much && self.can_shrink {
                     return Err(Error::new(Kind::Stalled, "the chunk is too much for one transaction"));
@@ -59,7 +81,7 @@ impl Reading<'_> {
         if !batch.is_empty() {
             self.hand_over(owner, batch, &mut waited)?;
         }
-        owner.bytes += bytes;
+        owner.bytes += bytes - counted;
         Ok((rows, bytes))
     }
 

@@ -10,28 +10,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::avro::Settings;
-use crate::headers::Headers;
 use crate::kafka::Batch;
-use crate::object::{Next, Object, Plan, SweepClock};
+use crate::object::Object;
 use crate::owner::{Owner, PATIENCE};
-use crate::poll::sql;
-use crate::poll::{CHUNK_BYTES, Choice, Duty, Moment, Sight, TableName, choose};
+use crate::poll::{Choice, Duty, Moment, Running, TableName, choose};
 use crate::postgres::Connection;
-use crate::reading::Reading;
 use crate::retry::{Answer, Delays, answer};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result, kafka};
 
-/// A transaction is committed after about this long, or this much.
-const TRANSACTION: Duration = Duration::from_secs(1);
+mod begin;
+mod query;
+mod step;
+
 /// Windows in which nothing was found are stored with the next rows, at the end, or after this long.
 const EMPTY_WINDOWS: Duration = Duration::from_secs(60);
 /// How long to wait for the log to reach the disk before the first commit of a sweep.
 const FLUSH: Duration = Duration::from_secs(1);
 /// From when on somebody else's open transaction is worth a line.
 const HELD_BACK: Duration = Duration::from_secs(10);
-/// A sweep is skipped while the change counters stand still, but never for longer than this, as they lag.
-const COUNTERS_BELIEVED: Duration = Duration::from_secs(120);
 
 /// One task.
 pub struct Task {
@@ -56,6 +53,10 @@ pub struct Task {
     held_back: HeldBack,
     delivered: Delivered,
     batch: Batch,
+    /// The transactions seen running.
+    running: Running,
+    /// The change counters of the tables that are worth it, by leaf, as they were before the look.
+    counters: BTreeMap<u32, i64>,
 }
 
 /// Since when the window has not moved although transactions ran.
@@ -106,6 +107,8 @@ impl Task {
             held_back: HeldBack { xmin: 0, since: now, told: false },
             delivered: Delivered { rows: 0, bytes: 0, told: now },
             batch: Batch::default(),
+            running: Running::default(),
+            counters: BTreeMap::new(),
         }
     }
 
@@ -146,13 +149,20 @@ impl Task {
 
     async fn look(&mut self) -> Result<()> {
         let connection = self.take_connection().await?;
+        // Before the snapshot: a transaction that begins later writes cursors above what is seen now.
+        let with_cursor = |object: &Object| object.polling.mode.cursor().is_some() && object.query.is_none();
+        let any = self.objects().any(with_cursor);
+        let running = match any {
+            true => Some(self.running.note(connection.running().await?)),
+            false => None,
+        };
         let moment = connection.moment().await?;
         let started = Instant::now();
         let config = Arc::clone(&self.shared.config);
         self.next_look = Duty::CONNECTOR
             .shared_by(u32::from(config.tasks_max))
             .next(self.looked_at, std::mem::take(&mut self.busy))
-            .max(started + config.poll_interval);
+            .max(started + self.shared.interval);
         self.looked_at = started;
         self.goal.get_or_insert(moment.snapshot.xmin);
         // On a standby the snapshot stands still while rows become visible; the replay position does not.
@@ -169,14 +179,13 @@ impl Task {
         }
         self.judge(&moment)?;
         self.hold_back(&connection, &moment).await?;
-        if !unchanged
-            || self
-                .owners
-                .values()
-                .any(|owner| owner.objects.values().any(|o| o.sweep.is_none() && !o.has_reached(moment.snapshot.xmin)))
-        {
-            self.begin_sweeps(&connection, &moment).await?;
+        if !unchanged || self.objects().any(|o| o.sweep.is_none() && !o.has_reached(moment.snapshot.xmin)) {
+            if let Some((look, oldest)) = running {
+                self.bound(&connection, &moment, look, oldest).await?;
+            }
+            self.count_changes(&connection, &moment).await?;
         }
+        self.begin(&moment, !unchanged);
         self.moment = Some(moment);
         self.connection = Some(connection);
         self.delays.reset();
@@ -189,7 +198,7 @@ impl Task {
         let names: Vec<TableName> = choices.iter().map(|choice| choice.table.name.clone()).collect();
         for choice in choices {
             let name = choice.table.name.clone();
-            let key = kafka::key(&shared.config.name, &name.to_string());
+            let key = kafka::key(&shared.config.name, &name);
             let partition = shared.offsets.partition(&key);
             if !self.partitions.contains(&partition) {
                 continue;
@@ -236,39 +245,6 @@ impl Task {
         Ok(())
     }
 
-    async fn begin_sweeps(&mut self, connection: &Connection, moment: &Moment) -> Result<()> {
-        let now = Instant::now();
-        let clock = seconds_since_1970();
-        let once = self.shared.once;
-        // Read before the snapshots of the sweeps to come: a change that is counted later is seen by the next look.
-        let dear: Vec<u32> =
-            self.objects().filter(|object| object.changes.is_some()).flat_map(Object::leaves).collect();
-        let counters: BTreeMap<u32, i64> = match dear.is_empty() || moment.markers.in_recovery {
-            true => BTreeMap::new(),
-            false => connection.changes(&dear).await?.into_iter().collect(),
-        };
-        for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
-            if object.failed.is_some() || object.sweep.is_some() || (!once && now < object.not_before) {
-                continue;
-            }
-            let count = object.leaves().iter().map(|leaf| counters.get(leaf).copied()).sum::<Option<i64>>();
-            let fresh = object.looked_at.is_some_and(|at| at.elapsed() < COUNTERS_BELIEVED);
-            if !once && fresh && count.is_some() && object.changes == count && object.current_leaf().is_none() {
-                continue;
-            }
-            let load = object.is_loading();
-            if object.pending.begin_sweep(&object.leaves(), moment, clock) {
-                object.looked_at = Some(now);
-                if count.is_some() {
-                    object.changes = count;
-                }
-                object.sweep =
-                    Some(SweepClock { load, started: now, busy: Duration::ZERO, rows: 0, told: now, blocks: (0, 0) });
-            }
-        }
-        Ok(())
-    }
-
     // ---- step: read one chunk and hand it to the producer ----
 
     /// The next object with a sweep under way, in turn, so that a load of hours holds nobody up.
@@ -289,7 +265,11 @@ impl Task {
     async fn step(&mut self, partition: i32, name: &TableName) -> Result<()> {
         let started = Instant::now();
         let before = self.owners.get(&partition).map_or(0, |owner| owner.rows);
-        let result = self.try_step(partition, name).await;
+        let is_query = self.objects().any(|object| object.name == *name && object.query.is_some());
+        let result = match is_query {
+            true => self.try_query(partition, name).await,
+            false => self.try_step(partition, name).await,
+        };
         let Some(owner) = self.owners.get_mut(&partition) else { return result };
         let Some(object) = owner.objects.get_mut(name) else { return result };
         if let Some(clock) = &mut object.sweep {
@@ -326,111 +306,10 @@ impl Task {
         if half_sent { self.take_back(partition) } else { Ok(()) }
     }
 
-    async fn try_step(&mut self, partition: i32, name: &TableName) -> Result<()> {
-        let shared = Arc::clone(&self.shared);
-        let connection = self.take_connection().await?;
-        let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
-        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
-        let Some((source, window)) = object.next() else {
-            object.finish(self.moment.as_ref());
-            self.connection = Some(connection);
-            return Ok(());
-        };
-        let head = match connection.open_chunk(&source, window).await {
-            Ok(head) => head,
-            Err(error) => {
-                // The transaction is in error, the connection is not; if it is, the next look opens another.
-                if connection.rollback().await.is_ok() {
-                    self.connection = Some(connection);
-                }
-                return Err(error);
-            }
-        };
-        if self.moment.as_ref().is_none_or(|moment| moment.markers != head.moment.markers) {
-            return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
-        }
-        if head.place.oid != source.leaf {
-            return Err(Error::new(Kind::Changed, format!("{} is another table now", source.leaf_name)));
-        }
-        match window.sight(&head.moment.snapshot) {
-            Sight::Clear => {}
-            Sight::Behind => {
-                connection.rollback().await?;
-                self.connection = Some(connection);
-                return Err(Error::new(
-                    Kind::Locked,
-                    "the server has not come as far as the window: a standby that lags",
-                ));
-            }
-            Sight::Faded => {
-                connection.rollback().await?;
-                self.connection = Some(connection);
-                tracing::warn!(object = %name, xmin = window.from, "too many transactions ago to tell ids apart: the table is loaded again");
-                object.pending.leaves.remove(&source.leaf);
-                object.sweep = None;
-                return Ok(());
-            }
-        }
-        if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
-            connection.commit().await?;
-            self.connection = Some(connection);
-            let plan =
-                Plan::make(&shared.config, &shared.registry, &shared.admin, object, head.description, &self.settings)
-                    .await?;
-            object.plan = Some(plan);
-            return Ok(());
-        }
-        let (next, rewritten) = object.cut(source.leaf, &head);
-        if rewritten {
-            tracing::warn!(object = %name, leaf = %source.leaf_name, "the table was rewritten (VACUUM FULL, CLUSTER): this sweep begins again, and rows already sent come again");
-        }
-        let Next::Read(chunk) = next else {
-            connection.commit().await?;
-            self.connection = Some(connection);
-            object.pending.finish_sweep(source.leaf);
-            if object.current_leaf().is_none() {
-                object.finish(self.moment.as_ref());
-            }
-            return Ok(());
-        };
-        let plan = object.plan.as_mut().ok_or_else(|| gone(name))?;
-        let now = jiff::Timestamp::now().as_millisecond();
-        let headers = Headers::new(&shared.config.topic.headers, &object.name, "xmin", window.is_load(), now);
-        let columns = plan.encoder.select_list();
-        let columns = headers.as_ref().map_or(columns.into(), |headers| headers.select_list(columns));
-        let copy = sql::copy(&source, &columns, chunk, window, head.ages);
-        let began = Instant::now();
-        // From here on an error drops the connection, and with it the rest of the COPY and the lock.
-        let (topic, can_shrink) = (object.topic.clone(), object.pace.can_shrink());
-        let mut reading = Reading { shared: &shared, topic, can_shrink, headers };
-        let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
-        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
-        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
-        object.plan = Some(plan);
-        let (rows, bytes) = read?;
-        if !source.lock {
-            let again = connection.place_again(&source).await?;
-            if again.filenode != head.place.filenode || again.oid != head.place.oid {
-                return Err(Error::new(Kind::Changed, "the table was rewritten while it was read without a lock"));
-            }
-        }
-        connection.commit().await?;
-        self.connection = Some(connection);
-        object.pace = object.pace.after(began.elapsed(), bytes);
-        object.advance(source.leaf, &head, chunk, rows, bytes);
-        object.progress(&source, &head, rows);
-        if object.current_leaf().is_none() {
-            object.finish(self.moment.as_ref());
-        }
-        Ok(())
-    }
-
     // ---- commit: rows and watermarks in one Kafka transaction ----
 
     async fn commit_due(&mut self) -> Result<()> {
-        let due =
-            |owner: &Owner| owner.open_for().is_some_and(|open| open >= TRANSACTION) || owner.bytes >= CHUNK_BYTES;
-        let due: Vec<i32> = self.owners.values().filter(|owner| due(owner)).map(|owner| owner.partition).collect();
+        let due: Vec<i32> = self.owners.values().filter(|owner| owner.is_full()).map(|owner| owner.partition).collect();
         for partition in due {
             self.commit(partition).await?;
         }
@@ -488,7 +367,9 @@ impl Task {
         let deadline = self.looked_at + FLUSH;
         let unconfirmed = |owner: &Owner| {
             owner.rows > 0
-                && owner.objects.values().any(|object| object.is_dirty() && !object.pending.history.is_confirmed())
+                && owner.objects.values().any(|object| {
+                    object.is_dirty() && (object.read_until.is_some() || !object.pending.history.is_confirmed())
+                })
         };
         while self.owners.get(&partition).is_some_and(unconfirmed) {
             let connection = self.take_connection().await?;
@@ -499,6 +380,7 @@ impl Task {
             }
             for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
                 object.pending.history.confirm(moment.flushed);
+                object.read_until = object.read_until.filter(|lsn| *lsn > moment.flushed);
             }
             if Instant::now() >= deadline || self.shared.stop.is_cancelled() {
                 break;
@@ -625,6 +507,3 @@ fn gone(name: &TableName) -> Error {
     Error::new(Kind::Changed, "it is no longer ours").object(name.to_string())
 }
 
-fn seconds_since_1970() -> i64 {
-    jiff::Timestamp::now().as_second()
-}

@@ -34,6 +34,8 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// `--once`: end when everything visible at the start is delivered.
     pub once: bool,
+    /// The shortest interval of any object: how often the server is looked at.
+    pub interval: Duration,
     started: String,
 }
 
@@ -194,6 +196,7 @@ async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken)
         offsets,
         stop: stop.clone(),
         once,
+        interval: config.shortest_interval(),
         started: now(),
     });
     let migrating = Arc::clone(&shared);

@@ -72,7 +72,7 @@ async fn change(config: &Config, objects: &[String], after: Option<Vec<u8>>, con
     let keys: Vec<Vec<u8>> = if objects.is_empty() {
         stored.offsets.keys().cloned().collect()
     } else {
-        let key = |name: &String| Ok(kafka::key(&config.name, &table_name(config, name)?.to_string()));
+        let key = |name: &String| Ok(kafka::key(&config.name, &table_name(config, name)?));
         objects.iter().map(key).collect::<Result<_>>()?
     };
     let change = |key: Vec<u8>| {
@@ -167,6 +167,7 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::poll::TableName;
 
     #[test]
     fn an_offset_is_told_as_connect_tells_it() {
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_change_shows_before_and_after() {
-        let change = Change { key: kafka::key("s", "a.b"), partition: 3, before: Some(b"{}".to_vec()), after: None };
+        let change = Change { key: kafka::key("s", &TableName::new("a", "b")), partition: 3, before: Some(b"{}".to_vec()), after: None };
         assert_eq!(
             change.to_text(),
             "a.b, partition 3\n  before: {}\n  after:  nothing: it is loaded again from the beginning\n"

@@ -9,7 +9,7 @@ use super::survey::{Prospect, Survey};
 use super::table::{size, thousands};
 use super::{DONE, FAILED, print};
 use crate::config::Config;
-use crate::poll::{Choice, Chunk, Pace, Tid, Window, sql};
+use crate::poll::{Choice, Chunk, Moment, Pace, Reading, Tid, Watermark, Window, sql};
 use crate::postgres::Estimate;
 use crate::{Error, Result};
 
@@ -69,30 +69,49 @@ async fn plan_one<'a>(
 ) -> Result<Plan<'a>> {
     let watermark = stored.watermark(config, &choice.table.name)?;
     let prospect = survey.prospect(config, choice, watermark.as_ref()).await?;
-    let estimate = estimate(survey, &prospect).await;
+    let estimate = estimate(survey, choice, &prospect, watermark.as_ref()).await;
     survey.connection.rollback().await?;
-    let Prospect { source, window, head, encoder } = prospect;
-    let at = watermark.as_ref().and_then(|stored| stored.leaves.get(&source.leaf)?.sweep);
-    let next = at.filter(|sweep| sweep.filenode == head.place.filenode).map_or(Tid::default(), |sweep| sweep.next);
     let leaves: Vec<u32> = choice.table.leaves.iter().map(|leaf| leaf.oid).collect();
     let bytes = survey.connection.size(&leaves).await?;
-    let key = head.description.key.iter().filter_map(|at| head.description.columns.get(*at));
+    let description = &prospect.description;
+    let key = description.key.iter().filter_map(|at| description.columns.get(*at));
     Ok(Plan {
         choice,
-        window,
+        window: prospect.work.window,
         bytes,
-        sql: sql::copy(&source, encoder.select_list(), Pace::default().chunk(next), window, head.ages),
+        sql: copy(choice, &prospect, watermark.as_ref(), &survey.moment, false),
         estimate: estimate?,
         key: key.map(|column| column.name.clone()).collect(),
-        pace: interval(bytes, config.poll_interval),
+        pace: interval(bytes, config.shortest_interval()),
     })
 }
 
+/// The statement as the next step would send it; `whole`: over the whole table, for the planner.
+fn copy(choice: &Choice, prospect: &Prospect, stored: Option<&Watermark>, moment: &Moment, whole: bool) -> String {
+    let columns = prospect.encoder.select_list();
+    let (Some(source), Some(head)) = (&prospect.source, &prospect.head) else {
+        return sql::copy_query(choice.query.as_deref().unwrap_or_default(), columns, "");
+    };
+    let work = prospect.work;
+    let at = stored.and_then(|stored| stored.leaves.get(&work.leaf)?.sweep);
+    let next = at.filter(|sweep| sweep.filenode == head.place.filenode).map_or(Tid::default(), |sweep| sweep.next);
+    let chunk = match whole {
+        true => Chunk { from: Tid::default(), to: Tid { block: head.place.blocks.max(1), offset: 0 } },
+        false => Pace::default().chunk(next),
+    };
+    let fresh = Watermark::new(Reading::of(&choice.polling.mode, None), choice.table.oid, moment);
+    let chunk = work.stream.is_chunked().then_some(chunk);
+    sql::copy(source, columns, &work.conditions(chunk, stored.unwrap_or(&fresh), &choice.polling.mode, head.ages))
+}
+
 /// What the planner thinks of reading the whole table, in the chunk's own transaction.
-async fn estimate(survey: &Survey, prospect: &Prospect) -> Result<Estimate> {
-    let Prospect { source, window, head, encoder } = prospect;
-    let whole = Chunk { from: Tid::default(), to: Tid { block: head.place.blocks.max(1), offset: 0 } };
-    let copy = sql::copy(source, encoder.select_list(), whole, *window, head.ages);
+async fn estimate(
+    survey: &Survey,
+    choice: &Choice,
+    prospect: &Prospect,
+    stored: Option<&Watermark>,
+) -> Result<Estimate> {
+    let copy = copy(choice, prospect, stored, &survey.moment, true);
     let query = copy.trim_start_matches("COPY (").trim_end_matches(") TO STDOUT (FORMAT binary)");
     survey.connection.explain(query).await
 }
@@ -116,7 +135,7 @@ fn to_text(config: &Config, name: &str, plan: &Result<Plan<'_>>) -> String {
         _ => format!("delta: rows written by transactions from {from} up to, not including, {to}"),
     };
     let Interval { sweep, every, kept } = &plan.pace;
-    let wanted = humantime::format_duration(config.poll_interval);
+    let wanted = humantime::format_duration(config.shortest_interval());
     let pace = match kept {
         true => format!("every {wanted}, as configured"),
         false => format!(
@@ -126,10 +145,11 @@ fn to_text(config: &Config, name: &str, plan: &Result<Plan<'_>>) -> String {
     };
     let key = if plan.key.is_empty() { "none".to_owned() } else { plan.key.join(", ") };
     format!(
-        "{name} → {topic}\n  mode      xmin\n  key       {key}\n  window    {window}\n  \
+        "{name} → {topic}\n  mode      {mode}\n  key       {key}\n  window    {window}\n  \
          size      {size} in {leaves} table(s); a delta takes about {sweep:.1} s at 500 MB/s\n  \
          deltas    {pace}\n  planner   {node}, cost {cost:.0}, {rows} rows of {width} bytes\n  sql       {sql}\n\n",
         topic = plan.choice.topic,
+        mode = plan.choice.polling.mode,
         size = size(plan.bytes),
         leaves = plan.choice.table.leaves.len(),
         sweep = sweep.as_secs_f64(),
@@ -144,7 +164,7 @@ fn to_text(config: &Config, name: &str, plan: &Result<Plan<'_>>) -> String {
 fn to_json(name: &str, plan: &Result<Plan<'_>, Error>) -> Value {
     match plan {
         Ok(plan) => json!({
-            "object": name, "ok": true, "topic": plan.choice.topic, "mode": "xmin", "key": plan.key,
+            "object": name, "ok": true, "topic": plan.choice.topic, "mode": plan.choice.polling.mode.name(), "key": plan.key,
             "window": { "from": plan.window.from, "to": plan.window.to, "load": plan.window.is_load() },
             "bytes": plan.bytes, "leaves": plan.choice.table.leaves.len(),
             "sweep_seconds": plan.pace.sweep.as_secs_f64(), "every_seconds": plan.pace.every.as_secs_f64(),

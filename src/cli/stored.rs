@@ -35,7 +35,7 @@ impl StoredProgress {
 
     /// An object's progress, if any is stored.
     pub fn watermark(&self, config: &Config, object: &TableName) -> Result<Option<Watermark>> {
-        let Some((partition, value)) = self.offsets.get(&kafka::key(&config.name, &object.to_string())) else {
+        let Some((partition, value)) = self.offsets.get(&kafka::key(&config.name, object)) else {
             return Ok(None);
         };
         Watermark::from_json(value).map(Some).map_err(|why| {
@@ -101,10 +101,11 @@ impl Worker<'_> {
     }
 }
 
-/// The name in `["shop",{"table":"public.orders"}]`, as it is shown.
+/// The name in `["shop",{"table":"public.orders"}]`, or of a query, as it is shown.
 pub fn table_of(key: &[u8]) -> String {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(key).ok();
-    let name = parsed.as_ref().and_then(|key| key.get(1)?.get("table")?.as_str());
+    let field = |name: &str| parsed.as_ref()?.get(1)?.get(name)?.as_str();
+    let name = field("table").or_else(|| field("query"));
     name.map_or_else(|| String::from_utf8_lossy(key).into_owned(), str::to_owned)
 }
 
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_key_is_shown_by_its_table() {
-        assert_eq!(table_of(&kafka::key("shop", "public.orders")), "public.orders");
+        assert_eq!(table_of(&kafka::key("shop", &TableName::new("public", "orders"))), "public.orders");
         assert_eq!(table_of(b"[\"shop\",{\"partition\":\"3\"}]"), "[\"shop\",{\"partition\":\"3\"}]");
     }
 }

@@ -1,10 +1,10 @@
 //! What the commands that look at PostgreSQL share: a connection, the moment, the tables asked for.
 
 use crate::avro::{Encoder, RecordNames, Settings};
-use crate::config::Config;
-use crate::poll::sql::Source;
-use crate::poll::{Choice, Moment, TableName, Watermark, Window, choose, source};
-use crate::postgres::{Connection, Head, Session};
+use crate::config::{Config, Source};
+use crate::poll::sql;
+use crate::poll::{Choice, Moment, Stream, TableName, Watermark, Window, Work, choose, source};
+use crate::postgres::{Connection, Description, Head, Session};
 use crate::{Error, Kind, Result};
 
 /// One look at the source.
@@ -22,11 +22,13 @@ pub struct Survey {
 /// An object as its next chunk would see it.
 pub struct Prospect {
     /// The table, or the leaf, that is read next.
-    pub source: Source,
+    pub source: Option<sql::Source>,
     /// The window of the sweep under way, or of the next one.
-    pub window: Window,
-    /// What the chunk's head found.
-    pub head: Head,
+    pub work: Work,
+    /// What the chunk's head found; of a query nothing.
+    pub head: Option<Head>,
+    /// Columns and key.
+    pub description: Description,
     /// The chosen transcoders and schemas.
     pub encoder: Encoder,
 }
@@ -68,6 +70,20 @@ impl Survey {
         }
         let at = |error: Error| error.object(choice.table.name.to_string());
         let stored = stored.filter(|stored| stored.table == choice.table.oid);
+        let names = RecordNames::new(&config.topic.prefix, &choice.table.name);
+        let settings = Settings { money_scale: self.session.money_scale };
+        if let Some(query) = &choice.query {
+            let (_, description) = match self.connection.open_query(&config.tables.schema, query).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.connection.rollback().await?;
+                    return Err(at(error));
+                }
+            };
+            let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
+            let work = Work { leaf: 0, window: Window { from: 0, to: self.moment.snapshot.xmin }, stream: Stream::Settled };
+            return Ok(Prospect { source: None, work, head: None, description, encoder });
+        }
         let (leaf, window) = next(choice, stored, &self.moment)
             .ok_or_else(|| at(Error::new(Kind::Denied, "it has no partition that could be read yet")))?;
         let mut lock = true;
@@ -86,10 +102,19 @@ impl Survey {
                 }
             }
         };
-        let names = RecordNames::new(&config.topic.prefix, &choice.table.name);
-        let settings = Settings { money_scale: self.session.money_scale };
-        let encoder = Encoder::new(&names, &head.description, &settings).map_err(at)?;
-        Ok(Prospect { source, window, head, encoder })
+        let description = head.description.clone();
+        let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
+        let by_index = |stored: &Watermark| {
+            let cursor = choice.polling.mode.cursor()?;
+            stored.bounds.index(cursor, window)
+        };
+        let stream = match stored.filter(|_| !window.is_load()).and_then(by_index) {
+            Some(_) => Stream::Index,
+            None if choice.polling.mode.cursor().is_some() => Stream::Poll,
+            None => Stream::Settled,
+        };
+        let work = Work { leaf: leaf.oid, window, stream };
+        Ok(Prospect { source: Some(source), work, head: Some(head), description, encoder })
     }
 }
 
@@ -111,7 +136,10 @@ fn next<'a>(
 /// The table that a word on the command line means.
 pub fn table_name(config: &Config, name: &str) -> Result<TableName> {
     if let Some(object) = config.objects.get(name) {
-        return Ok(object.table.clone());
+        return Ok(match &object.source {
+            Source::Table(table) => table.clone(),
+            Source::Query(_) => TableName::query(name),
+        });
     }
     TableName::parse(name, &config.tables.schema)
         .map_err(|problem| Error::new(Kind::Config, format!("`{name}` is not a table's name: {problem}")))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::nearest::nearest;
+use super::polling::MODES;
 
 /// A key and what it takes.
 #[derive(Debug)]
@@ -110,11 +111,31 @@ pub(super) const KEYS: &[Key] = &[
     key("database.connect_timeout", millis(100), Some("10s"), "name, TCP, TLS and login together"),
     key("tables.include", Takes::List, None, "patterns schema.table with * and ?; every table of database.schema unless set"),
     key("tables.exclude", Takes::List, None, "patterns that are left out again"),
-    key("tables.mode", Takes::OneOf(&["xmin"]), Some("xmin"), "how changes are found"),
+    key("tables.mode", MODES, Some("xmin"), "how changes are found"),
+    key("tables.timestamp_column", Takes::Text, None, "the column that a timestamp mode goes by, in every table"),
+    key("tables.incrementing_column", Takes::Text, None, "the column that an incrementing mode goes by, in every table"),
     key("tables.refresh_interval", millis(10), Some("60s"), "how often tables created later are looked for"),
     key("objects.<alias>.table", Takes::Text, None, "schema.table of an object set apart from the others"),
+    key("objects.<alias>.query", Takes::Text, None, "instead of a table: one SELECT; bulk or a cursor mode reads it"),
+    key("objects.<alias>.query_file", Takes::Text, None, "a file that holds the SELECT"),
+    key("objects.<alias>.mode", MODES, None, "how its changes are found, instead of tables.mode"),
+    key("objects.<alias>.timestamp_column", Takes::Text, None, "the column that a timestamp mode goes by"),
+    key("objects.<alias>.incrementing_column", Takes::Text, None, "the column that an incrementing mode goes by"),
+    key("objects.<alias>.poll.interval", millis(10), None, "instead of poll.interval"),
+    key("objects.<alias>.poll.cron", Takes::Text, None, "instead of an interval: times of the clock"),
+    key("objects.<alias>.poll.timezone", Takes::Text, None, "the time zone of its poll.cron"),
+    key("objects.<alias>.sweep.interval", millis(100), None, "instead of sweep.interval"),
+    key("objects.<alias>.cursor.lookback", millis(0), None, "instead of cursor.lookback"),
+    key("objects.<alias>.cursor.lookback_ids", Takes::Integer(0, i64::MAX), None, "instead of cursor.lookback_ids"),
+    key("objects.<alias>.cursor.timezone", Takes::Text, None, "instead of cursor.timezone"),
     key("objects.<alias>.topic", Takes::Text, None, "its topic, instead of <topic.prefix>.<schema>.<table>"),
     key("poll.interval", millis(10), Some("5s"), "from the start of one poll to the start of the next"),
+    key("poll.cron", Takes::Text, None, "instead of an interval: times of the clock, such as \"0 6 * * 1-5\""),
+    key("poll.timezone", Takes::Text, Some("UTC"), "the time zone of poll.cron"),
+    key("cursor.timezone", Takes::Text, None, "the zone in which the server's clock writes timestamp columns that have none"),
+    key("cursor.lookback", millis(0), Some("60s"), "how far back a query with a timestamp looks again, and a standby's cursors stay"),
+    key("cursor.lookback_ids", Takes::Integer(0, i64::MAX), Some("1000"), "how many ids back a query with an incrementing column alone looks again"),
+    key("sweep.interval", millis(100), Some("1h"), "in cursor modes: how often rows are swept that no cursor shows"),
     key("topic.prefix", Takes::Text, None, "the first part of every topic's name; the connector's name unless set"),
     key("topic.name.format", Takes::Text, Some("${prefix}.${schema}.${table}"), "how a topic is named: ${prefix}, ${schema} and ${table} stand for their names"),
     key("topic.route.regex", Takes::Text, None, "topics whose whole name matches it are renamed, as Kafka Connect's RegexRouter does"),
@@ -151,6 +172,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("table.blacklist", "tables.exclude"),
     ("table.poll.interval.ms", "tables.refresh_interval"),
     ("mode", "tables.mode"),
+    ("query", "objects.<alias>.query"),
+    ("incrementing.column.name", "tables.incrementing_column"),
+    ("timestamp.column.name", "tables.timestamp_column"),
+    ("timestamp.delay.interval.ms", "cursor.lookback"),
+    ("db.timezone", "cursor.timezone"),
     ("poll.interval.ms", "poll.interval"),
     ("transforms.route.regex", "topic.route.regex"),
     ("transforms.route.replacement", "topic.route.replacement"),
@@ -172,6 +198,12 @@ impl Key {
     }
 }
 
+/// The alias in an object's key: what stands before the longest ending that is known, or before the first dot.
+pub(super) fn alias(rest: &str) -> Option<&str> {
+    let known = KEYS.iter().filter_map(|key| rest.strip_suffix(key.name.strip_prefix("objects.<alias>")?));
+    known.filter(|alias| !alias.is_empty()).min_by_key(|alias| alias.len()).or_else(|| Some(rest.split_once('.')?.0))
+}
+
 /// The key that `name` is, or is an instance of.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.instance(name).is_some())
@@ -179,6 +211,11 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 
 /// Whether `name` is a section: some key lies below it.
 pub(super) fn is_section(name: &str) -> bool {
+    if let Some((_, below)) = name.strip_prefix("objects.").and_then(|rest| rest.split_once('.'))
+        && KEYS.iter().any(|key| key.name.strip_prefix("objects.<alias>.").and_then(|rest| rest.strip_prefix(below)).is_some_and(|rest| rest.starts_with('.')))
+    {
+        return true;
+    }
     let mut parts = name.split('.');
     matches!((parts.next(), parts.next(), parts.next()), (Some("objects"), Some(_), None))
         || KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
@@ -198,7 +235,7 @@ pub(super) fn instead_of(name: &str) -> String {
         .filter_map(|key| match key.name.split_once("<alias>") {
             None => Some(key.name.to_owned()),
             Some((head, tail)) => {
-                let alias = name.strip_prefix(head)?.rsplit_once('.')?.0;
+                let alias = name.strip_prefix(head)?.split_once('.')?.0;
                 Some(format!("{head}{alias}{tail}"))
             }
         })
@@ -250,12 +287,13 @@ mod tests {
             ("tasks.mx", "a known key; the nearest is tasks.max"),
             ("objects.orders.tabel", "a known key; the nearest is objects.orders.table"),
             ("connection.url", "database.url, which is its name here"),
-            ("tables", "a table: tables.include, tables.exclude, tables.mode, tables.refresh_interval"),
-            ("objects.orders", "a table: objects.<alias>.table, objects.<alias>.topic"),
-            ("poll.how_often_to_look", "a known key: poll.interval"),
+            ("tables", "a table: tables.include, tables.exclude, tables.mode, tables.timestamp_column, tables.incrementing_column, tables.refresh_interval"),
+            ("slot", "a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, topic, kafka, schema_registry, offset"),
+            ("poll.how_often_to_look", "a known key: poll.interval, poll.cron, poll.timezone"),
         ] {
             assert_eq!(instead_of(name), answer, "{name}");
         }
+        assert!(instead_of("objects.orders").starts_with("a table: objects.<alias>.table, objects.<alias>.query,"));
         assert!(instead_of("slot.name").starts_with("a known key; they begin with name, group, tasks,"));
     }
 

@@ -11,7 +11,9 @@ mod load;
 mod naming;
 mod nearest;
 mod placeholder;
+mod polling;
 mod problem;
+mod query;
 mod reader;
 #[cfg(test)]
 mod reference;
@@ -30,6 +32,7 @@ pub use database::Target;
 pub use effective::{Effective, effective};
 pub use load::{Sources, load};
 pub use naming::{Header, Naming};
+pub use polling::{Polling, Schedule};
 pub use problem::{Origin, Problem, Problems};
 pub use secret::{Secret, redact};
 pub use several::{files, load_all};
@@ -48,8 +51,8 @@ pub struct Config {
     pub tables: Tables,
     /// `[objects.<alias>]`: objects set apart from the others, by alias.
     pub objects: BTreeMap<String, Object>,
-    /// `poll.interval`: from the start of one poll to the start of the next.
-    pub poll_interval: Duration,
+    /// How objects are read that say nothing else.
+    pub polling: Polling,
     /// `[topic]`: how topics are named and created.
     pub topic: Topic,
     /// `[kafka]`: the connection to Kafka.
@@ -71,6 +74,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// The shortest interval of any object; a schedule by the clock is looked at every second.
+    pub fn shortest_interval(&self) -> Duration {
+        let all = self.objects.values().map(|object| &object.polling).chain([&self.polling]);
+        let interval = |polling: &Polling| match polling.schedule {
+            Schedule::Every(interval) => interval,
+            Schedule::Cron(..) => Duration::from_secs(1),
+        };
+        all.map(interval).min().unwrap_or(Duration::from_secs(1))
+    }
+
     /// The id by which Kafka fences: one per connector and partition of the offsets topic, whatever task has it.
     pub fn transactional_id(&self, partition: i32) -> String {
         format!("{}-{}-{partition}", self.group_id, self.name)
@@ -133,10 +146,21 @@ pub struct Tables {
 /// `[objects.<alias>]`.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// `table`: `schema.table` as stored, quoted as in SQL where a part holds a dot.
-    pub table: crate::poll::TableName,
+    /// What is read.
+    pub source: Source,
     /// `topic`: instead of `<topic.prefix>.<schema>.<table>`.
     pub topic: Option<String>,
+    /// How it is read.
+    pub polling: Polling,
+}
+
+/// What an object set apart reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `table`: `schema.table` as stored, quoted as in SQL where a part holds a dot.
+    Table(crate::poll::TableName),
+    /// `query` or `query_file`: one SELECT, without a semicolon at its end.
+    Query(String),
 }
 
 /// `[topic]`.

@@ -61,7 +61,8 @@ impl Naming {
         let legal = |one: char| one.is_ascii_alphanumeric() || matches!(one, '.' | '_' | '-');
         let scrub = |name: &str| -> String { name.chars().map(|one| if legal(one) { one } else { '_' }).collect() };
         let mut name = String::new();
-        let mut rest = self.format.as_str();
+        // A query has no schema.
+        let mut rest = if table.is_query() { "${prefix}.${table}" } else { self.format.as_str() };
         // In one pass: a table that is called ${prefix} is not replaced again.
         while let Some((before, after)) = rest.split_once("${") {
             name.push_str(before);

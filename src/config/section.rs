@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::{
-    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Tables, Topic, database, librdkafka, naming, unit, url,
+    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, key, librdkafka, naming, polling,
+    query, unit, url,
 };
-use crate::poll::{Pattern, TableName};
+use crate::poll::{Mode, Pattern, TableName};
 
 /// Kafka's bound on a topic's name.
 const LONGEST_TOPIC: usize = 249;
-
-/// Modes that are known and come in a later version.
-const LATER_MODES: &[&str] = &["bulk", "incrementing", "timestamp", "timestamp+incrementing"];
 
 /// Reads everything; the reader holds what is wrong.
 pub(super) fn config(reader: &mut Reader<'_>) -> Config {
@@ -23,7 +21,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         database: database::read(reader),
         tables: tables(reader, &schema),
         objects: objects(reader, &schema),
-        poll_interval: reader.time("poll.interval"),
+        polling: polling::polling(reader, ""),
         topic: topic(reader, &name),
         kafka: kafka(reader),
         schema_registry: schema_registry(reader),
@@ -50,15 +48,6 @@ fn name(reader: &mut Reader<'_>) -> String {
 }
 
 fn tables(reader: &mut Reader<'_>, schema: &str) -> Tables {
-    let mode = reader.text("tables.mode");
-    match mode.as_deref() {
-        Some(later) if LATER_MODES.contains(&later) => {
-            reader.refuse("tables.mode", "xmin; this version reads by xmin only");
-        }
-        _ => {
-            reader.word("tables.mode");
-        }
-    }
     let include = match reader.is_set("tables.include") {
         true => patterns(reader, "tables.include", schema),
         // The schema's own dots and stars are meant as they are.
@@ -87,38 +76,79 @@ fn patterns(reader: &mut Reader<'_>, key: &str, schema: &str) -> Vec<Pattern> {
 }
 
 fn objects(reader: &mut Reader<'_>, schema: &str) -> BTreeMap<String, Object> {
-    let aliases: std::collections::BTreeSet<String> = reader
-        .below("objects.")
-        .iter()
-        .filter_map(|rest| rest.rsplit_once('.'))
-        .map(|(alias, _)| alias.to_owned())
-        .collect();
+    let rests = reader.below("objects.");
+    let aliases: std::collections::BTreeSet<String> =
+        rests.iter().filter_map(|rest| key::alias(rest)).map(str::to_owned).collect();
     let mut objects: BTreeMap<String, Object> = BTreeMap::new();
     for alias in aliases {
-        let (table_key, topic_key) = (format!("objects.{alias}.table"), format!("objects.{alias}.topic"));
-        let table = reader.required(&table_key);
+        let topic_key = format!("objects.{alias}.topic");
         let topic = topic_name(reader, &topic_key);
-        if table.is_empty() {
-            continue;
-        }
-        let table = match TableName::parse(&table, schema) {
-            Ok(table) => table,
-            Err(problem) => {
-                reader.refuse(&table_key, format!("schema.table; {problem}"));
-                continue;
-            }
-        };
+        let polling = polling::polling(reader, &alias);
+        let Some(source) = source(reader, schema, &alias, &polling.mode) else { continue };
         for (other, object) in &objects {
-            if object.table == table {
-                reader.refuse(&table_key, format!("a table of its own; objects.{other}.table names the same"));
+            if matches!((&object.source, &source), (Source::Table(a), Source::Table(b)) if a == b) {
+                let needs = format!("a table of its own; objects.{other}.table names the same");
+                reader.refuse(&format!("objects.{alias}.table"), needs);
             }
             if topic.is_some() && object.topic == topic {
                 reader.refuse(&topic_key, format!("a topic of its own; objects.{other}.topic names the same"));
             }
         }
-        objects.insert(alias, Object { table, topic });
+        objects.insert(alias, Object { source, topic, polling });
     }
     objects
+}
+
+/// The table or the query of an object: exactly one of three keys says it.
+fn source(reader: &mut Reader<'_>, schema: &str, alias: &str, mode: &Mode) -> Option<Source> {
+    let [table, query, file] = ["table", "query", "query_file"].map(|key| format!("objects.{alias}.{key}"));
+    let set: Vec<&String> = [&table, &query, &file].into_iter().filter(|key| reader.is_set(key)).collect();
+    match set[..] {
+        [] => {
+            reader.refuse(&table, "schema.table; or objects.<alias>.query, or query_file");
+            None
+        }
+        [key] if *key == table => match TableName::parse(&reader.required(key), schema) {
+            Ok(table) => Some(Source::Table(table)),
+            Err(problem) => {
+                if !reader.refused(key) {
+                    reader.refuse(key, format!("schema.table; {problem}"));
+                }
+                None
+            }
+        },
+        [key] => {
+            let text = if *key == query { reader.required(key) } else { file_text(reader, key)? };
+            if *mode == Mode::Xmin {
+                let needs = "bulk, incrementing, timestamp or timestamp+incrementing: a query's rows have no transaction id";
+                reader.refuse(&format!("objects.{alias}.mode"), needs);
+            }
+            match query::tidy(&text) {
+                Ok(text) => Some(Source::Query(text)),
+                Err(needs) => {
+                    if !reader.refused(key) {
+                        reader.refuse(key, needs);
+                    }
+                    None
+                }
+            }
+        }
+        [_, second, ..] => {
+            reader.refuse(second, "one of table, query and query_file; another is set too");
+            None
+        }
+    }
+}
+
+fn file_text(reader: &mut Reader<'_>, key: &str) -> Option<String> {
+    let path = reader.required(key);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            reader.refuse(key, format!("a file that can be read: {error}"));
+            None
+        }
+    }
 }
 
 fn topic(reader: &mut Reader<'_>, name: &str) -> Topic {

@@ -102,8 +102,44 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
             "name = 'my shop'",
             "s.toml: topic.prefix|nothing|a first part for topics, of a-z A-Z 0-9 . _ - (the connector's name has others)",
         ),
-        ("tables.mode = 'bulk'", "s.toml:1:8: tables.mode|\"bulk\"|xmin; this version reads by xmin only"),
-        ("tables.mode = 'wal'", "s.toml:1:8: tables.mode|\"wal\"|xmin"),
+        ("tables.mode = 'wal'", "s.toml:1:8: tables.mode|\"wal\"|xmin, bulk, incrementing, timestamp or timestamp+incrementing"),
+        ("tables.mode = 'timestamp'", "s.toml: tables.timestamp_column|nothing|the column that mode timestamp goes by"),
+        (
+            "tables.incrementing_column = 'id'",
+            "s.toml:1:8: tables.incrementing_column|\"id\"|nothing: mode xmin knows no such column",
+        ),
+        (
+            "objects.a = { query = 'SELECT 1; SELECT 2', mode = 'bulk' }",
+            "s.toml:1:15: objects.a.query|\"SELECT 1; SELECT 2\"|one statement; a semicolon stands between two",
+        ),
+        (
+            "objects.a = { query = 'DELETE FROM t', mode = 'bulk' }",
+            "s.toml:1:15: objects.a.query|\"DELETE FROM t\"|a SELECT (or WITH, VALUES, TABLE); this one begins with `DELETE`",
+        ),
+        (
+            "objects.a = { query_file = '/nowhere/a.sql', mode = 'bulk' }",
+            "s.toml:1:15: objects.a.query_file|\"/nowhere/a.sql\"|a file that can be read: No such file or directory (os error 2)",
+        ),
+        (
+            "objects.a = { table = 't', query = 'SELECT 1' }",
+            "s.toml:1:28: objects.a.query|\"SELECT 1\"|one of table, query and query_file; another is set too",
+        ),
+        (
+            "objects.a = { query = 'SELECT 1', mode = 'xmin' }",
+            "s.toml:1:35: objects.a.mode|\"xmin\"|bulk, incrementing, timestamp or timestamp+incrementing: a query's rows have no transaction id",
+        ),
+        (
+            "objects.a = { table = 't', poll.cron = '61 * * * *' }",
+            "s.toml:1:33: objects.a.poll.cron|\"61 * * * *\"|minute, hour, day of month, month and day of week, such as \"0 6 * * 1-5\", with a next time",
+        ),
+        (
+            "poll.cron = '0 6 * * *'\npoll.timezone = 'Mars/Olympus'",
+            "s.toml:2:6: poll.timezone|\"Mars/Olympus\"|a time zone such as Europe/Berlin or UTC",
+        ),
+        (
+            "objects.a = { table = 't', poll.intervall = '5s' }",
+            "s.toml:1:33: objects.a.poll.intervall|a key that is not known|a known key; the nearest is objects.a.poll.interval",
+        ),
         (
             "tables.include = ['a.b.c']",
             "s.toml:1:8: tables.include|a list|patterns such as \"public.*\"; `a.b.c` has more than a schema and a table; quote a name that holds a dot: \"my.table\"",
@@ -111,11 +147,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tables.exclude = [1]", "s.toml:1:8: tables.exclude|a list|a list of texts: [\"a\", \"b\"]"),
         (
             "objects.a.topic = 't'",
-            "s.toml: objects.a.table|nothing|schema.table of an object set apart from the others",
-        ),
-        (
-            "objects.a.query = 'select'",
-            "s.toml:1:11: objects.a.query|a key that is not known|a known key: objects.<alias>.table, objects.<alias>.topic",
+            "s.toml: objects.a.table|nothing|schema.table; or objects.<alias>.query, or query_file",
         ),
         (
             "objects = {a = {table = 't'}, b = {table = 'public.t'}}",
@@ -190,7 +222,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ),
         (
             "[[objects]]\ntable = 't'",
-            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.topic",
+            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.query, objects.<alias>.query_file, objects.<alias>.mode, objects.<alias>.timestamp_column, objects.<alias>.incrementing_column, objects.<alias>.poll.interval, objects.<alias>.poll.cron, objects.<alias>.poll.timezone, objects.<alias>.sweep.interval, objects.<alias>.cursor.lookback, objects.<alias>.cursor.lookback_ids, objects.<alias>.cursor.timezone, objects.<alias>.topic",
         ),
         (
             "topic.name.format = '${prefix}.all'",
@@ -220,7 +252,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
         (
             "[pol]",
-            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, topic, kafka, schema_registry, offset",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, topic, kafka, schema_registry, offset",
         ),
     ];
     let mut wrong = String::new();
@@ -320,7 +352,7 @@ fn later_sources_win_and_lists_are_replaced() {
         .unwrap();
     assert_eq!(config.failover_lag, Duration::from_secs(60));
     assert_eq!(config.tasks_max, 3);
-    assert_eq!(config.poll_interval, Duration::from_secs(3));
+    assert_eq!(config.shortest_interval(), Duration::from_secs(3));
     assert_eq!(config.kafka.properties["bootstrap.servers"].reveal(), "other:9092");
     let include: Vec<String> = config.tables.include.iter().map(ToString::to_string).collect();
     assert_eq!(include, ["c.*", "d.*"]);

@@ -16,6 +16,7 @@ use super::client::{Context, settings, unbuildable, unreachable};
 use super::murmur2;
 use super::topics::{Admin, Wanted};
 use crate::config::{Kafka, OffsetStorage};
+use crate::poll::TableName;
 use crate::{Error, Kind, Result};
 
 /// The topic, how many partitions it has, and the clients that read it: made once, as each takes a while to connect.
@@ -54,9 +55,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const TELL: Duration = Duration::from_secs(10);
 
 /// An object's key, byte for byte as Connect's JSON converter writes it.
-pub fn key(connector: &str, table: &str) -> Vec<u8> {
+pub fn key(connector: &str, object: &TableName) -> Vec<u8> {
     let mut field = Map::new();
-    field.insert("table".into(), table.into());
+    field.insert(if object.is_query() { "query" } else { "table" }.into(), object.to_string().into());
     encode_key(connector, field)
 }
 
@@ -261,14 +262,14 @@ mod tests {
 
     #[test]
     fn keys_are_written_as_connect_writes_them() {
-        assert_eq!(key("shop", "public.orders"), br#"["shop",{"table":"public.orders"}]"#);
-        assert_eq!(key("a\"b", "public.größe"), r#"["a\"b",{"table":"public.größe"}]"#.as_bytes());
+        assert_eq!(key("shop", &TableName::new("public", "orders")), br#"["shop",{"table":"public.orders"}]"#);
+        assert_eq!(key("a\"b", &TableName::new("public", "größe")), r#"["a\"b",{"table":"public.größe"}]"#.as_bytes());
         assert_eq!(Claim::key("shop", 3), br#"["shop",{"partition":"3"}]"#);
     }
 
     #[test]
     fn only_keys_of_the_connector_are_ours() {
-        assert!(is_ours(&key("shop", "public.orders"), "shop"));
+        assert!(is_ours(&key("shop", &TableName::new("public", "orders")), "shop"));
         for other in
             [&b"[\"shop2\",{\"table\":\"a.b\"}]"[..], b"[\"shop\"]", b"\"shop\"", b"", b"[\"shop\",{},1]", b"\xff"]
         {

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::mode::Mode;
 use super::name::{Pattern, TableName};
 use super::sql::Source;
-use crate::config::Config;
+use crate::config::{Config, Object, Polling, Source as Read};
 use crate::postgres::{FoundLeaf, FoundTable};
 use crate::{Error, Kind};
 
@@ -15,6 +16,10 @@ pub struct Choice {
     pub table: FoundTable,
     /// Where its rows go.
     pub topic: String,
+    /// How it is read.
+    pub polling: Polling,
+    /// What is read as one statement: a query, or everything of a view. None: the table by itself.
+    pub query: Option<String>,
     /// Why it cannot be read, if so.
     pub refused: Option<Error>,
 }
@@ -26,8 +31,23 @@ const TOPIC_MOST: usize = 249;
 pub fn choose(config: &Config, found: Vec<FoundTable>) -> Vec<Choice> {
     let mut choices: Vec<Choice> = Vec::new();
     let mut taken: HashMap<String, TableName> = HashMap::new();
-    for table in found {
-        let alone = config.objects.values().find(|object| object.table == table.name);
+    let queries = config.objects.iter().filter_map(|(alias, object)| match &object.source {
+        Read::Query(query) => Some(FoundTable {
+            oid: 0,
+            name: TableName::query(alias),
+            kind: QUERY,
+            granted: true,
+            leaves: Vec::new(),
+            query: Some(query.clone()),
+        }),
+        Read::Table(_) => None,
+    });
+    for table in found.into_iter().chain(queries) {
+        let of = |alias: &str, object: &Object| match &object.source {
+            Read::Table(name) => *name == table.name,
+            Read::Query(_) => table.kind == QUERY && table.name.name == alias,
+        };
+        let alone = config.objects.iter().find(|(alias, object)| of(alias, object)).map(|(_, object)| object);
         let named = |patterns: &[Pattern]| patterns.iter().any(|p| p.only_table().as_ref() == Some(&table.name));
         let matched = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&table.name));
         let asked = alone.is_some() || named(&config.tables.include);
@@ -42,8 +62,13 @@ pub fn choose(config: &Config, found: Vec<FoundTable>) -> Vec<Choice> {
             Some(topic) => topic,
             None => config.topic.naming.topic(&config.topic.prefix, &table.name),
         };
-        let refused = refusal(&table).or_else(|| collision(&topic, &table.name, &mut taken));
-        choices.push(Choice { table, topic, refused });
+        let polling = alone.map_or(&config.polling, |object| &object.polling).clone();
+        let refused = refusal(&table, &polling.mode).or_else(|| collision(&topic, &table.name, &mut taken));
+        let query = match table.kind {
+            'v' | 'm' => Some(format!("SELECT * FROM {}", table.name.quoted())),
+            _ => table.query.clone(),
+        };
+        choices.push(Choice { table, topic, polling, query, refused });
     }
     choices
 }
@@ -78,14 +103,21 @@ fn collision(topic: &str, table: &TableName, taken: &mut HashMap<String, TableNa
     }
 }
 
-fn refusal(table: &FoundTable) -> Option<Error> {
+/// The kind of an object that is a query; PostgreSQL has no such `relkind`.
+const QUERY: char = 'q';
+
+fn refusal(table: &FoundTable, mode: &Mode) -> Option<Error> {
     let refuse = |why: String, hint: &str| {
         Some(Error::new(Kind::Denied, why).object(table.name.to_string()).hint(hint.to_owned()))
     };
     let exclude = "name it in tables.exclude; it is not read by this version";
     match table.kind {
-        'v' => return refuse("it is a view, whose rows have no transaction id".into(), exclude),
-        'm' => return refuse("it is a materialized view".into(), exclude),
+        'v' | 'm' if *mode == Mode::Xmin => {
+            let what = if table.kind == 'v' { "a view" } else { "a materialized view" };
+            let hint = "give it a mode of its own in [objects]: bulk, or a cursor mode by one of its columns";
+            return refuse(format!("it is {what}, whose rows have no transaction id to go by"), hint);
+        }
+        QUERY => return None,
         'f' => return refuse("it is a foreign table, whose rows have no transaction id".into(), exclude),
         _ => {}
     }
@@ -114,9 +146,23 @@ pub fn source(table: &FoundTable, leaf: &FoundLeaf, lock: bool) -> Source {
         root_name: table.name.clone(),
         leaf: leaf.oid,
         leaf_name: leaf.name.clone(),
+        tree: false,
         through_root: (!leaf.granted).then(|| leaf.constraint.clone().unwrap_or_else(|| "true".to_owned())),
         lock,
     }
+}
+
+/// How to read a table with all its leaves in one statement; none where only leaves are granted.
+pub fn whole(table: &FoundTable, lock: bool) -> Option<Source> {
+    table.granted.then(|| Source {
+        root: table.oid,
+        root_name: table.name.clone(),
+        leaf: table.oid,
+        leaf_name: table.name.clone(),
+        tree: table.kind == 'p',
+        through_root: None,
+        lock,
+    })
 }
 
 #[cfg(test)]
@@ -150,7 +196,7 @@ mod tests {
             constraint: None,
         };
         let name = TableName::new("public", "orders");
-        let table = FoundTable { oid: 1, name, kind: 'p', granted: true, leaves: vec![leaf] };
-        assert!(refusal(&table).unwrap().to_string().contains("public.far"));
+        let table = FoundTable { oid: 1, name, kind: 'p', granted: true, leaves: vec![leaf], query: None };
+        assert!(refusal(&table, &Mode::Xmin).unwrap().to_string().contains("public.far"));
     }
 }

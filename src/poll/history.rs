@@ -239,7 +239,7 @@ mod tests {
 
     fn moment(xmin: u64, lsn: u64, replayed: Option<u64>, markers: Markers) -> Moment {
         Moment {
-            snapshot: Snapshot { xmin, xmax: xmin + 5 },
+            snapshot: Snapshot { xmin, xmax: xmin + 5, running: 0 },
             lsn: Lsn(lsn),
             flushed: Lsn(lsn),
             replayed: replayed.map(Lsn),

@@ -1,20 +1,29 @@
 //! What to read next (pure): names, the window, chunks, the watermark, history, and the SQL as text.
 
+mod bound;
 mod choice;
 mod chunk;
 mod duty;
 mod history;
+mod mode;
 mod moment;
 mod name;
+mod offset;
+mod running;
 pub mod sql;
 mod watermark;
 mod window;
+mod work;
 
-pub use choice::{Choice, choose, source};
+pub use bound::{Bound, Bounds, Side, Values};
+pub use choice::{Choice, choose, source, whole};
 pub use chunk::{CHUNK_BYTES, Chunk, Pace, Tid};
 pub use duty::Duty;
 pub use history::{Entry, History, Verdict, Why};
+pub use mode::{Cursor, Mode};
 pub use moment::{FIRST_NORMAL, Lsn, Markers, Moment, Snapshot};
 pub use name::{Pattern, TableName};
-pub use watermark::{Leaf, Sweep, Watermark};
-pub use window::{Ages, Sight, Window, raw};
+pub use running::{Looks, Running, Seen};
+pub use watermark::{Leaf, Reading, Sweep, Watermark};
+pub use window::{Ages, Sight, Window, except, raw};
+pub use work::{Stream, Work};

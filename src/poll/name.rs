@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A table by schema and name, as stored in the catalog: case counts, nothing is quoted.
+/// A table by schema and name, as stored in the catalog: case counts, nothing is quoted. Or a query by its alias, which has
+/// no schema.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
     /// The schema, as stored.
@@ -15,6 +16,16 @@ impl TableName {
     /// A name whose parts are taken as stored, case included.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         TableName { schema: schema.into(), name: name.into() }
+    }
+
+    /// A query's name.
+    pub fn query(alias: impl Into<String>) -> Self {
+        TableName::new("", alias)
+    }
+
+    /// Whether it is a query's.
+    pub fn is_query(&self) -> bool {
+        self.schema.is_empty()
     }
 
     /// Reads `schema.table`, or `table` in `default_schema`. A part that holds a dot, a quote or a space is quoted as in SQL.
@@ -46,6 +57,9 @@ impl fmt::Display for TableName {
                 name.to_owned()
             }
         };
+        if self.is_query() {
+            return f.write_str(&self.name);
+        }
         write!(f, "{}.{}", part(&self.schema), part(&self.name))
     }
 }

@@ -3,11 +3,14 @@
 //! All go through the simple protocol: one round trip for several statements, no prepared statement that a pooler could
 //! hand to somebody else, and settings that last for the transaction only.
 
+use std::time::Duration;
+
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::chunk::Chunk;
+use super::mode::Cursor;
 use super::name::TableName;
-use super::window::{Ages, Window, raw};
+use super::running::Seen;
+use super::window::{Window, raw};
 
 /// The columns of a [`super::Moment`]. The position in the log is read after the snapshot that the statement uses, so
 /// everything the snapshot sees ended before it. `pg_walfile_name` knows a promotion at once, `pg_control_checkpoint` late.
@@ -54,6 +57,104 @@ pub fn session() -> &'static str {
 pub fn flushed() -> &'static str {
     "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
      ELSE pg_catalog.pg_current_wal_flush_lsn() END AS flushed"
+}
+
+/// The transactions that run in this database, each by its virtual id, prepared ones too, and the clock before it was
+/// looked (facts: xmin.md §3). It has to be read before the snapshot that follows. Of a prepared transaction neither pid nor
+/// database is shown: all count.
+pub fn running() -> &'static str {
+    "SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS clock, coalesce((\
+       SELECT pg_catalog.string_agg(DISTINCT l.virtualtransaction, ' ') FROM pg_catalog.pg_locks l \
+       LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+       WHERE (l.locktype = 'virtualxid' AND a.usesysid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() \
+              AND a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) \
+          OR (l.locktype = 'transactionid' AND l.pid IS NULL)), '') AS running"
+}
+
+/// What a column's type is to a cursor's bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// `timestamptz`: the server's clock itself.
+    Zoned,
+    /// `timestamp`.
+    Local,
+    /// `date`: changes of a day share a value.
+    Date,
+    /// Anything that is not a time.
+    None,
+}
+
+impl Clock {
+    /// Of a type of `pg_catalog`.
+    pub fn of(type_: &str) -> Clock {
+        match type_ {
+            "timestamptz" => Clock::Zoned,
+            "timestamp" => Clock::Local,
+            "date" => Clock::Date,
+            _ => Clock::None,
+        }
+    }
+}
+
+/// What [`highest`] asks for.
+#[derive(Clone, Debug)]
+pub struct Highest<'a> {
+    /// The tables that hold the rows, as SQL takes them.
+    pub tables: &'a [String],
+    /// The cursor's columns.
+    pub cursor: &'a Cursor,
+    /// What the timestamp column is.
+    pub clock: Clock,
+    /// In which zone a `timestamp` is written; none: only its values are believed.
+    pub zone: Option<&'a str>,
+    /// How far a bound stays below clock and timestamps: a transaction's `now()` is a little older than its virtual id.
+    pub margin: Duration,
+    /// What was answered before: the answer never falls.
+    pub before: &'a Seen,
+}
+
+/// One row: the clock, and the highest value of each cursor column, as text. The server compares, as it alone knows the
+/// collation; and it sorts, as not every type that can be ordered has a `max`.
+pub fn highest(ask: &Highest<'_>) -> String {
+    let margin = format!(" - '{} milliseconds'::pg_catalog.interval", ask.margin.as_millis());
+    let least = |before: &Option<String>| before.as_deref().map(|text| format!(", {}", escape_literal(text))).unwrap_or_default();
+    let top = |column: Option<String>, margin: &str, before: &Option<String>| {
+        let Some(column) = column else { return "NULL".to_owned() };
+        let one = |table: &String| {
+            format!("(SELECT {column} AS top FROM {table} WHERE {column} IS NOT NULL ORDER BY 1 DESC LIMIT 1)")
+        };
+        let tops: Vec<String> = ask.tables.iter().map(one).collect();
+        format!(
+            "(SELECT greatest(top{margin}{})::pg_catalog.text FROM ({}) AS tops ORDER BY top DESC NULLS LAST LIMIT 1)",
+            least(before),
+            tops.join(" UNION ALL ")
+        )
+    };
+    let clock = match (ask.clock, ask.zone) {
+        (Clock::Zoned, _) => "pg_catalog.clock_timestamp()".to_owned(),
+        (Clock::Local, Some(zone)) => format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})", escape_literal(zone)),
+        _ => "NULL::pg_catalog.timestamp".to_owned(),
+    };
+    let below = match ask.clock {
+        Clock::Zoned | Clock::Local => margin.as_str(),
+        Clock::Date => " - 1",
+        Clock::None => "",
+    };
+    format!(
+        "BEGIN READ ONLY; {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
+         {} AS timestamp, {} AS incrementing; COMMIT",
+        least(&ask.before.clock),
+        top(ask.cursor.timestamp_sql(), below, &ask.before.highest.timestamp),
+        top(ask.cursor.incrementing_sql(), "", &ask.before.highest.incrementing),
+    )
+}
+
+/// Whether a valid index begins with this column.
+pub fn has_index(table: u32, column: i16) -> String {
+    format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = {table} AND i.indisvalid AND i.indpred IS NULL \
+         AND (i.indkey::pg_catalog.int2[])[0] = {column}) AS found"
+    )
 }
 
 /// The tables of the schemas that are not the system's, a row each, and of a partitioned one a row for each leaf. Read
@@ -129,6 +230,8 @@ pub struct Source {
     pub leaf_name: TableName,
     /// Read through the root, as only that is granted: the leaf's partition constraint makes it that leaf's TID range scan.
     pub through_root: Option<String>,
+    /// All leaves of a partitioned table in one statement, read through its root.
+    pub tree: bool,
     /// Whether LOCK TABLE is granted; without it (column grants) the file is looked at again after the COPY.
     pub lock: bool,
 }
@@ -139,8 +242,10 @@ pub struct Source {
 pub fn head(source: &Source, window: Window) -> String {
     let lock = match (source.lock, &source.through_root) {
         (false, _) => String::new(),
-        (true, None) => format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE;", source.leaf_name.quoted()),
-        (true, Some(_)) => format!("LOCK TABLE {} IN ACCESS SHARE MODE;", source.root_name.quoted()),
+        (true, None) if !source.tree => {
+            format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE;", source.leaf_name.quoted())
+        }
+        (true, _) => format!("LOCK TABLE {} IN ACCESS SHARE MODE;", source.root_name.quoted()),
     };
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCK_TIMEOUT} {PINNED} {lock} \
@@ -152,7 +257,7 @@ pub fn head(source: &Source, window: Window) -> String {
         } else {
             format!("pg_catalog.age('{}'::pg_catalog.xid)", raw(window.from))
         },
-        to = raw(window.to),
+        to = raw(if window.is_open() { window.from } else { window.to }),
         place = place(source),
         describe = describe(source.root),
     )
@@ -171,33 +276,84 @@ fn place(source: &Source) -> String {
     )
 }
 
+/// The head of a transaction that reads a query. Names without a schema are looked for in the connector's.
+pub fn query_head(schema: &str) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCK_TIMEOUT} {PINNED} SET LOCAL search_path = {}; \
+         SELECT {MOMENT} {FROM_RECOVERY}",
+        escape_identifier(schema)
+    )
+}
+
+/// A query as a derived table. The line breaks end a comment that it may end with.
+pub fn wrapped(query: &str) -> String {
+    format!("SELECT * FROM (\n{query}\n) AS \"query\"")
+}
+
+/// The rows of a query, in the order and above the bounds of its cursor, if it has one.
+pub fn copy_query(query: &str, columns: &str, conditions: &str) -> String {
+    format!("COPY (SELECT {columns} FROM (\n{query}\n) AS \"query\"{conditions}) TO STDOUT (FORMAT binary)")
+}
+
 /// Looks at the place again, after a COPY without a lock of ours: COPY's own lasts to COMMIT.
 pub fn place_again(source: &Source) -> String {
     format!("SELECT {}", place(source))
 }
 
-/// The rows of a chunk. `columns` is the encoder's select list.
-pub fn copy(source: &Source, columns: &str, chunk: Chunk, window: Window, ages: Ages) -> String {
+/// The rows that meet all conditions. `columns` is the encoder's select list.
+pub fn copy(source: &Source, columns: &str, conditions: &str) -> String {
     let (from, leaf) = match &source.through_root {
+        None if source.tree => (source.root_name.quoted(), String::new()),
         None => (format!("ONLY {}", source.leaf_name.quoted()), String::new()),
         Some(constraint) => {
             (source.root_name.quoted(), format!("tableoid = {}::pg_catalog.oid AND ({constraint}) AND ", source.leaf))
         }
     };
-    format!(
-        "COPY (SELECT {columns} FROM {from} WHERE {leaf}{} AND {}) TO STDOUT (FORMAT binary)",
-        chunk.filter(),
-        window.filter(ages)
-    )
+    format!("COPY (SELECT {columns} FROM {from} WHERE {leaf}{conditions}) TO STDOUT (FORMAT binary)")
 }
 
 /// A table's columns, types and key as one JSON text. Domains are followed to what they stand for, arrays to their element.
 /// A NOT NULL that is not validated (PostgreSQL 18) does not count; nor does that of a domain, which a column may break.
 pub fn describe(table: u32) -> String {
+    let columns = format!(
+        "SELECT a.attnum, a.attname, a.atttypid, a.atttypmod, \
+                a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k \
+                WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey)) AS not_null \
+         FROM pg_catalog.pg_attribute a WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped"
+    );
+    let key = format!(
+        "SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] FROM pg_catalog.pg_index i \
+         WHERE i.indrelid = {table} AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
+           AND (i.indisprimary OR (i.indimmediate AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+             WHERE a.attrelid = {table} AND NOT a.attnotnull AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1])))) \
+         ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid LIMIT 1"
+    );
+    description(&columns, &key)
+}
+
+/// The same of a statement's columns: name, type and modifier of each, as the server described them. It does not tell which
+/// of them may be NULL, nor is there a key.
+pub fn describe_columns<'a>(columns: impl IntoIterator<Item = (&'a str, u32, i32)>) -> String {
+    let rows: Vec<String> = columns
+        .into_iter()
+        .enumerate()
+        .map(|(at, (name, oid, typmod))| format!("({}, {}, {oid}, {typmod}, false)", at + 1, escape_literal(name)))
+        .collect();
+    if rows.is_empty() {
+        return "SELECT '{\"columns\":[],\"key\":null}' AS description".to_owned();
+    }
+    let columns = format!(
+        "SELECT attnum, attname, atttypid::pg_catalog.oid, atttypmod, not_null \
+         FROM (VALUES {}) AS v (attnum, attname, atttypid, atttypmod, not_null)",
+        rows.join(", ")
+    );
+    description(&columns, "SELECT NULL::pg_catalog.int2[]")
+}
+
+fn description(columns: &str, key: &str) -> String {
     format!(
-        "WITH RECURSIVE chain AS (\
-           SELECT a.attnum, 0 AS depth, 0 AS level, a.atttypid AS oid, a.atttypmod AS typmod \
-           FROM pg_catalog.pg_attribute a WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped \
+        "WITH RECURSIVE attribute AS ({columns}), chain AS (\
+           SELECT a.attnum, 0 AS depth, 0 AS level, a.atttypid AS oid, a.atttypmod AS typmod FROM attribute a \
            UNION ALL \
            SELECT c.attnum, c.depth + 1, c.level + CASE WHEN t.typtype = 'd' THEN 0 ELSE 1 END, \
                   CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END, \
@@ -214,20 +370,18 @@ pub fn describe(table: u32) -> String {
          ) \
          SELECT pg_catalog.json_build_object(\
            'columns', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(\
-             'attnum', a.attnum, 'name', a.attname, \
-             'not_null', a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k \
-                WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey)), \
+             'attnum', a.attnum, 'name', a.attname, 'not_null', a.not_null, \
              'declared', pg_catalog.format_type(a.atttypid, a.atttypmod), \
              'types', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('oid', r.oid::pg_catalog.int8, 'schema', r.nspname, \
                 'name', r.typname, 'kind', r.typtype, 'array', r.is_array, 'labels', r.labels, 'typmod', r.typmod) ORDER BY r.depth) \
                 FROM resolved r WHERE r.attnum = a.attnum)) ORDER BY a.attnum), '[]') \
-             FROM pg_catalog.pg_attribute a WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped), \
-           'key', (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] FROM pg_catalog.pg_index i \
-             WHERE i.indrelid = {table} AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
-               AND (i.indisprimary OR (i.indimmediate AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
-                 WHERE a.attrelid = {table} AND NOT a.attnotnull AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1])))) \
-             ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid LIMIT 1)) AS description"
+             FROM attribute a), 'key', ({key})) AS description"
     )
+}
+
+/// The index that a cursor wants, for people.
+pub fn create_index(table: &TableName, column: &str) -> String {
+    format!("CREATE INDEX CONCURRENTLY ON {} ({})", table.quoted(), escape_identifier(column))
 }
 
 /// What a role needs to read a table, for people.
@@ -242,12 +396,11 @@ pub fn grant(table: &TableName, role: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chunk::{Pace, Tid};
     use super::*;
 
     fn source() -> Source {
         let name = TableName::new("public", "or\"ders");
-        Source { root: 7, root_name: name.clone(), leaf: 7, leaf_name: name, through_root: None, lock: true }
+        Source { root: 7, root_name: name.clone(), leaf: 7, leaf_name: name, through_root: None, tree: false, lock: true }
     }
 
     #[test]
@@ -259,14 +412,19 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_reads_one_chunk_of_one_window() {
-        let chunk = Pace::Blocks(16).chunk(Tid { block: 16, offset: 0 });
-        let sql = copy(&source(), "\"id\"", chunk, Window { from: 700, to: 813 }, Ages { from: 120, to: 7 });
+    fn a_copy_reads_one_table_by_its_conditions() {
         assert_eq!(
-            sql,
-            "COPY (SELECT \"id\" FROM ONLY \"public\".\"or\"\"ders\" WHERE ctid >= '(16,0)'::pg_catalog.tid AND \
-             ctid < '(32,0)'::pg_catalog.tid AND pg_catalog.age(xmin) <= 120 AND pg_catalog.age(xmin) > 7) TO STDOUT (FORMAT binary)"
+            copy(&source(), "\"id\"", "ctid < '(32,0)'::pg_catalog.tid"),
+            "COPY (SELECT \"id\" FROM ONLY \"public\".\"or\"\"ders\" WHERE ctid < '(32,0)'::pg_catalog.tid) TO STDOUT (FORMAT binary)"
         );
+    }
+
+    #[test]
+    fn a_whole_partitioned_table_is_read_and_locked_with_its_leaves() {
+        let tree = Source { tree: true, ..source() };
+        assert!(copy(&tree, "1", "true").contains("FROM \"public\".\"or\"\"ders\" WHERE true"));
+        let window = Window { from: 700, to: Window::OPEN };
+        assert!(head(&tree, window).contains("LOCK TABLE \"public\".\"or\"\"ders\" IN ACCESS SHARE MODE"));
     }
 
     #[test]
@@ -277,9 +435,8 @@ mod tests {
             through_root: Some("(id IS NOT NULL) AND (id < 10)".into()),
             ..source()
         };
-        let chunk = Pace::Blocks(1).chunk(Tid::default());
-        let sql = copy(&leaf, "\"id\"", chunk, Window { from: 0, to: 813 }, Ages { from: 0, to: 7 });
-        assert!(sql.contains("FROM \"public\".\"or\"\"ders\" WHERE tableoid = 9::pg_catalog.oid AND ((id IS NOT NULL) AND (id < 10)) AND ctid"));
+        let sql = copy(&leaf, "\"id\"", "true");
+        assert!(sql.contains("FROM \"public\".\"or\"\"ders\" WHERE tableoid = 9::pg_catalog.oid AND ((id IS NOT NULL) AND (id < 10)) AND true"));
         assert!(
             head(&leaf, Window { from: 0, to: 813 })
                 .contains("LOCK TABLE \"public\".\"or\"\"ders\" IN ACCESS SHARE MODE")

@@ -12,7 +12,7 @@ const REACH: u64 = (1 << 31) - 10_000_000;
 pub struct Window {
     /// The first id in it; 0: no lower bound.
     pub from: u64,
-    /// The first id behind it.
+    /// The first id behind it; [`Window::OPEN`]: whatever the snapshot sees.
     pub to: u64,
 }
 
@@ -38,6 +38,14 @@ pub struct Ages {
 }
 
 impl Window {
+    /// The end of a window that has none.
+    pub const OPEN: u64 = u64::MAX;
+
+    /// Whether it has no end: what is in it may be known to one snapshot only.
+    pub fn is_open(&self) -> bool {
+        self.to == Self::OPEN
+    }
+
     /// Whether it is the historical load.
     pub fn is_load(&self) -> bool {
         self.from == 0
@@ -51,7 +59,8 @@ impl Window {
     /// Whether this snapshot may read the window.
     pub fn sight(&self, snapshot: &Snapshot) -> Sight {
         let oldest = if self.is_load() { self.to } else { self.from };
-        if snapshot.xmin < self.to {
+        let settled = if self.is_open() { self.from } else { self.to };
+        if snapshot.xmin < settled {
             Sight::Behind
         } else if snapshot.xmax.saturating_sub(oldest) >= REACH {
             Sight::Faded
@@ -63,12 +72,20 @@ impl Window {
     /// The condition on a row. Both bounds are needed: without the upper one every row older than 2^31 ids returns at
     /// every poll. The load asks for "not newer", as a frozen row keeps its raw id for ever, whose age may be negative.
     pub fn filter(&self, ages: Ages) -> String {
-        if self.is_load() {
+        if self.is_open() {
+            format!("pg_catalog.age(xmin) BETWEEN 0 AND {}", ages.from)
+        } else if self.is_load() {
             format!("NOT (pg_catalog.age(xmin) BETWEEN 0 AND {})", ages.to)
         } else {
             format!("pg_catalog.age(xmin) <= {} AND pg_catalog.age(xmin) > {}", ages.from, ages.to)
         }
     }
+}
+
+/// The condition that a row's id is none of these.
+pub fn except(ids: impl IntoIterator<Item = u64>) -> Option<String> {
+    let ids: Vec<String> = ids.into_iter().map(|id| raw(id).to_string()).collect();
+    (!ids.is_empty()).then(|| format!("NOT (xmin = ANY ('{{{}}}'::pg_catalog.xid[]))", ids.join(",")))
 }
 
 /// The 32 bits of an id that a row carries.
@@ -81,7 +98,7 @@ mod tests {
     use super::*;
 
     fn snapshot(xmin: u64, xmax: u64) -> Snapshot {
-        Snapshot { xmin, xmax }
+        Snapshot { xmin, xmax, running: 0 }
     }
 
     #[test]
@@ -92,6 +109,16 @@ mod tests {
             "pg_catalog.age(xmin) <= 120 AND pg_catalog.age(xmin) > 7"
         );
         assert_eq!(Window { from: 0, to: 813 }.filter(ages), "NOT (pg_catalog.age(xmin) BETWEEN 0 AND 7)");
+    }
+
+    #[test]
+    fn an_open_window_takes_what_the_snapshot_sees_from_its_floor_on() {
+        let open = Window { from: 700, to: Window::OPEN };
+        assert_eq!(open.filter(Ages { from: 120, to: 120 }), "pg_catalog.age(xmin) BETWEEN 0 AND 120");
+        assert_eq!(open.sight(&snapshot(700, 900)), Sight::Clear);
+        assert_eq!(open.sight(&snapshot(699, 900)), Sight::Behind);
+        assert_eq!(except([703, (1 << 32) + 5]).unwrap(), "NOT (xmin = ANY ('{703,5}'::pg_catalog.xid[]))");
+        assert_eq!(except([]), None);
     }
 
     #[test]

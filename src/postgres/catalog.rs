@@ -70,6 +70,8 @@ pub struct FoundTable {
     pub granted: bool,
     /// The tables that hold its rows: itself, or the leaves of a partitioned one.
     pub leaves: Vec<FoundLeaf>,
+    /// The SELECT of an object that is none of the catalog's.
+    pub query: Option<String>,
 }
 
 /// A table that holds rows.

@@ -6,7 +6,7 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::catalog::{FoundLeaf, FoundTable};
 use super::{Connection, classify};
-use crate::poll::{Lsn, Markers, Moment, TableName, sql};
+use crate::poll::{Lsn, Markers, Moment, Seen, TableName, Values, sql};
 use crate::{Error, Kind, Result};
 
 /// What the server says of our session once.
@@ -86,6 +86,27 @@ impl Connection {
         moment(&self.row(&sql::moment()).await?)
     }
 
+    /// The transactions that run in this database, by virtual id.
+    pub async fn running(&self) -> Result<Vec<String>> {
+        let running: String = read(&self.row(sql::running()).await?, "running")?;
+        Ok(running.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// What the cursors are at.
+    pub async fn highest(&self, ask: &sql::Highest<'_>) -> Result<Seen> {
+        let row = self.row(&sql::highest(ask)).await?;
+        let text = |name: &str| row.try_get(name).map(|value| value.map(str::to_owned)).map_err(classify);
+        Ok(Seen {
+            clock: text("clock")?,
+            highest: Values { timestamp: text("timestamp")?, incrementing: text("incrementing")? },
+        })
+    }
+
+    /// Whether an index begins with this column.
+    pub async fn has_index(&self, table: u32, column: i16) -> Result<bool> {
+        flag(&self.row(&sql::has_index(table, column)).await?, "found")
+    }
+
     /// How far the write-ahead log is on disk.
     pub async fn flushed(&self) -> Result<Lsn> {
         read(&self.row(sql::flushed()).await?, "flushed")
@@ -103,6 +124,7 @@ impl Connection {
                     kind: read(&row, "relkind")?,
                     granted: flag(&row, "granted")?,
                     leaves: Vec::new(),
+                    query: None,
                 });
             }
             // A partitioned table without partitions has no leaf.

@@ -7,6 +7,7 @@ mod connect;
 mod failure;
 mod load;
 mod loss;
+mod modes;
 mod offsets;
 mod stage;
 mod topic;

@@ -1,0 +1,174 @@
+//! How objects are read: the connector's own keys, and those of one object over them.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use super::key::Takes;
+use super::reader::Reader;
+use crate::poll::{Cursor, Mode};
+
+/// How an object is read.
+#[derive(Clone, Debug)]
+pub struct Polling {
+    /// `mode`: how changes are found.
+    pub mode: Mode,
+    /// `poll.interval` or `poll.cron`: when it is looked for them.
+    pub schedule: Schedule,
+    /// `sweep.interval`: in a cursor mode, how often the rows are swept that no cursor shows.
+    pub sweep_interval: Duration,
+    /// `cursor.lookback`: of a query with a timestamp, how far back each poll looks again.
+    pub lookback: Duration,
+    /// `cursor.lookback_ids`: of a query with an incrementing column alone, how many ids back.
+    pub lookback_ids: i64,
+    /// `cursor.timezone`: in which zone a `timestamp` without one is written by the server's clock.
+    pub timezone: Option<String>,
+}
+
+/// When an object is polled.
+#[derive(Clone, Debug)]
+pub enum Schedule {
+    /// From the start of one poll to the start of the next.
+    Every(Duration),
+    /// At these times of the clock.
+    Cron(Box<croner::Cron>, TimeZone),
+}
+
+impl Schedule {
+    /// How long to wait for the next poll after one that began `ago`, at `now`. A time of the clock that was missed is not
+    /// made up for.
+    pub fn wait(&self, ago: Duration, now: Timestamp) -> Duration {
+        match self {
+            Schedule::Every(interval) => interval.saturating_sub(ago),
+            Schedule::Cron(cron, zone) => {
+                let now = Zoned::new(now, zone.clone());
+                let next = cron.find_next_occurrence(&now, false).ok();
+                // An expression that never comes again, such as a 30th of February, was refused when it was read.
+                next.map_or(Duration::from_secs(3600), |next| {
+                    Duration::try_from(now.duration_until(&next)).unwrap_or_default()
+                })
+            }
+        }
+    }
+}
+
+/// Every key of an object that stands for a connector's own one.
+const ALONE: &[(&str, &str)] = &[
+    ("mode", "tables.mode"),
+    ("timestamp_column", "tables.timestamp_column"),
+    ("incrementing_column", "tables.incrementing_column"),
+];
+
+/// Reads one object's settings; with an empty alias the connector's.
+pub(super) fn polling(reader: &mut Reader<'_>, alias: &str) -> Polling {
+    let key = |reader: &Reader<'_>, name: &str| {
+        let own = format!("objects.{alias}.{name}");
+        let shared = ALONE.iter().find(|(ours, _)| *ours == name).map_or(name, |(_, shared)| shared);
+        if !alias.is_empty() && reader.is_set(&own) { own } else { shared.to_owned() }
+    };
+    let mode_key = key(reader, "mode");
+    let word = reader.word(&mode_key).unwrap_or("xmin");
+    let own_mode = mode_key.starts_with("objects.");
+    let mut column = |name: &str, wanted: bool| {
+        let key = key(reader, name);
+        let set = reader.is_set(&key);
+        // A column of all tables means nothing to an object of another mode.
+        let meant = alias.is_empty() || key.starts_with("objects.") || !own_mode || wanted;
+        if wanted && !set {
+            reader.refuse(&key, format!("the column that mode {word} goes by"));
+        } else if set && !wanted && meant {
+            reader.refuse(&key, format!("nothing: mode {word} knows no such column"));
+        }
+        if set && wanted { reader.text(&key) } else { None }
+    };
+    let timestamp = column("timestamp_column", word.contains("timestamp"));
+    let incrementing = column("incrementing_column", word.contains("incrementing"));
+    let mode = match word {
+        "xmin" => Mode::Xmin,
+        "bulk" => Mode::Bulk,
+        _ => Mode::Cursor(Cursor { timestamp, incrementing }),
+    };
+    let sweep_interval = key(reader, "sweep.interval");
+    let lookback = key(reader, "cursor.lookback");
+    let lookback_ids = key(reader, "cursor.lookback_ids");
+    let timezone_key = key(reader, "cursor.timezone");
+    let timezone = reader.text(&timezone_key);
+    if timezone.as_deref().is_some_and(|zone| TimeZone::get(zone).is_err()) {
+        reader.refuse(&timezone_key, "a time zone such as Europe/Berlin or UTC");
+    }
+    Polling {
+        mode,
+        schedule: schedule(reader, alias),
+        sweep_interval: reader.time(&sweep_interval),
+        lookback: reader.time(&lookback),
+        lookback_ids: reader.integer(&lookback_ids),
+        timezone,
+    }
+}
+
+fn schedule(reader: &mut Reader<'_>, alias: &str) -> Schedule {
+    let prefix = if alias.is_empty() { String::new() } else { format!("objects.{alias}.") };
+    let (interval, cron) = (format!("{prefix}poll.interval"), format!("{prefix}poll.cron"));
+    if reader.is_set(&interval) && reader.is_set(&cron) {
+        reader.refuse(&cron, format!("one of the two: {interval} is set too"));
+    }
+    if reader.is_set(&cron) {
+        let zone = zone(reader, &format!("{prefix}poll.timezone"));
+        let text = reader.text(&cron).unwrap_or_default();
+        let parsed = text.parse::<croner::Cron>().ok();
+        let parsed = parsed.filter(|cron| cron.find_next_occurrence(&Zoned::new(Timestamp::now(), zone.clone()), false).is_ok());
+        return match parsed {
+            Some(parsed) => Schedule::Cron(Box::new(parsed), zone),
+            None => {
+                reader.refuse(&cron, "minute, hour, day of month, month and day of week, such as \"0 6 * * 1-5\", with a next time");
+                Schedule::Every(Duration::ZERO)
+            }
+        };
+    }
+    if reader.is_set(&interval) || alias.is_empty() {
+        return Schedule::Every(reader.time(&interval));
+    }
+    schedule(reader, "")
+}
+
+fn zone(reader: &mut Reader<'_>, key: &str) -> TimeZone {
+    let key = if reader.is_set(key) { key } else { "poll.timezone" };
+    let name = reader.text(key).unwrap_or_default();
+    TimeZone::get(&name).unwrap_or_else(|_| {
+        reader.refuse(key, "a time zone such as Europe/Berlin or UTC");
+        TimeZone::UTC
+    })
+}
+
+/// What `mode` takes.
+pub(super) const MODES: Takes = Takes::OneOf(Mode::NAMES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_interval_counts_from_the_start_of_the_last_poll() {
+        let every = Schedule::Every(Duration::from_secs(60));
+        assert_eq!(every.wait(Duration::from_secs(20), at("2026-01-01T00:00:00Z")), Duration::from_secs(40));
+        assert_eq!(every.wait(Duration::from_secs(90), at("2026-01-01T00:00:00Z")), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_time_of_the_clock_is_one_of_its_zone_daylight_saving_included() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let cron = Schedule::Cron(Box::new("30 6 * * *".parse().unwrap()), zone.clone());
+        let wait = |now| cron.wait(Duration::from_secs(0), at(now));
+        // 07:00 in summer is 05:00 UTC; the next half past six is 23.5 h away, and an hour more when the clocks go back.
+        assert_eq!(wait("2026-07-01T05:00:00Z"), Duration::from_secs(23 * 3600 + 1800));
+        assert_eq!(wait("2026-10-24T05:00:00Z"), Duration::from_secs(24 * 3600 + 1800));
+        // Half past two does not exist on the night when clocks go forward: it is not skipped for a day and a night.
+        let gap = Schedule::Cron(Box::new("30 2 * * *".parse().unwrap()), zone);
+        assert!(gap.wait(Duration::ZERO, at("2026-03-28T23:00:00Z")) <= Duration::from_secs(3 * 3600));
+    }
+}

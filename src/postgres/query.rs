@@ -1,0 +1,64 @@
+//! A query's transaction: head, description. Its rows come as those of a chunk.
+
+use std::collections::HashSet;
+
+use super::catalog::Description;
+use super::session::{moment, read};
+use super::{Connection, classify};
+use crate::poll::{Moment, sql};
+use crate::{Error, Kind, Result};
+
+impl Connection {
+    /// Opens a transaction that can only read, and has the server describe the query before it runs. An error leaves the
+    /// transaction open: [`Connection::rollback`] ends it.
+    pub async fn open_query(&self, schema: &str, query: &str) -> Result<(Moment, Description)> {
+        let rows = self.rows(&sql::query_head(schema)).await?;
+        let first = rows.first().ok_or_else(|| Error::new(Kind::Transient, "the head of a query's transaction gave no row"))?;
+        let moment = moment(first)?;
+        // The server parses it as one statement: a second one, or what would end the parenthesis, is an error here.
+        let described = self.client().prepare(&sql::wrapped(query)).await.map_err(|error| refused(classify(error)))?;
+        let columns = described.columns();
+        name_each_column(columns.iter().map(|column| column.name()))?;
+        let columns = columns.iter().map(|column| (column.name(), column.type_().oid(), column.type_modifier()));
+        let rows = self.rows(&sql::describe_columns(columns)).await?;
+        let row = rows.first().ok_or_else(|| Error::new(Kind::Transient, "a query's columns could not be described"))?;
+        Ok((moment, Description::from_json(&read::<String>(row, "description")?)?))
+    }
+}
+
+fn refused(error: Error) -> Error {
+    match error.kind() {
+        Kind::Transient | Kind::Io | Kind::Refused => error,
+        kind => Error::new(kind, "PostgreSQL does not take the query")
+            .hint("it is read as SELECT * FROM (your query): run that in psql, as the connector's role")
+            .because(error),
+    }
+}
+
+/// A record's fields need names, each one once.
+fn name_each_column<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for (at, name) in names.enumerate() {
+        if name == "?column?" {
+            return Err(Error::new(Kind::Config, format!("output column {} of the query has no name", at + 1))
+                .hint("give it one: SELECT … AS total"));
+        }
+        if !seen.insert(name) {
+            return Err(Error::new(Kind::Config, format!("two output columns of the query are called \"{name}\""))
+                .hint("give one of them another name: SELECT … AS customer_id"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_column_needs_a_name_of_its_own() {
+        assert!(name_each_column(["a", "b"].into_iter()).is_ok());
+        assert!(name_each_column(["a", "?column?"].into_iter()).unwrap_err().to_string().contains("column 2"));
+        assert!(name_each_column(["a", "b", "a"].into_iter()).unwrap_err().to_string().contains("\"a\""));
+    }
+}

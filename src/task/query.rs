@@ -1,0 +1,67 @@
+//! One poll of a query: a transaction that can only read, one snapshot, as many Kafka transactions as the rows need.
+
+use std::sync::Arc;
+
+use super::{Task, gone};
+use crate::headers::Headers;
+use crate::object::Plan;
+use crate::poll::{Stream, TableName, Window, Work, sql};
+use crate::reading::Reading;
+use crate::{Error, Kind, Result};
+
+impl Task {
+    /// Reads the object's query and hands its rows to the producer.
+    pub(super) async fn try_query(&mut self, partition: i32, name: &TableName) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let connection = self.take_connection().await?;
+        let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
+        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
+        let query = object.query.clone().ok_or_else(|| gone(name))?;
+        let (moment, description) = match connection.open_query(&shared.config.tables.schema, &query).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                // The transaction is in error, the connection is not.
+                if connection.rollback().await.is_ok() {
+                    self.connection = Some(connection);
+                }
+                return Err(error);
+            }
+        };
+        if self.moment.as_ref().is_none_or(|known| known.markers != moment.markers) {
+            return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
+        }
+        if object.plan.as_ref().is_none_or(|plan| plan.description != description) {
+            connection.commit().await?;
+            self.connection = Some(connection);
+            let plan =
+                Plan::make(&shared.config, &shared.registry, &shared.admin, object, description, &self.settings).await?;
+            object.plan = Some(plan);
+            return Ok(());
+        }
+        let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
+        let now = jiff::Timestamp::now().as_millisecond();
+        let load = object.is_loading();
+        let headers = Headers::new(&shared.config.topic.headers, &object.name, object.polling.mode.name(), load, now);
+        let copy = sql::copy_query(&query, plan.encoder.select_list(), "");
+        let mut reading = Reading {
+            shared: &shared,
+            topic: object.topic.clone(),
+            can_shrink: false,
+            headers,
+            with_xid: false,
+            ids: None,
+            between: true,
+        };
+        // From here on an error drops the connection, and with it the rest of the COPY.
+        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
+        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
+        object.plan = Some(plan);
+        let (rows, bytes) = read?;
+        connection.commit().await?;
+        self.connection = Some(connection);
+        object.count(rows, bytes);
+        object.complete(&Work { leaf: 0, window: Window { from: 0, to: Window::OPEN }, stream: Stream::Closing });
+        object.finish_if_done(self.moment.as_ref());
+        Ok(())
+    }
+}

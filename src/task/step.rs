@@ -1,0 +1,143 @@
+//! One step of a table: open the chunk, look, read, hand over, move on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Task, gone};
+use crate::headers::Headers;
+use crate::object::{Next, Object, Plan};
+use crate::poll::{Sight, Stream, TableName, Work, sql};
+use crate::postgres::{Connection, Head};
+use crate::reading::Reading;
+use crate::{Error, Kind, Result};
+
+impl Task {
+    /// Reads one chunk of the object's next work and hands it to the producer. The connection is put back only if it is in
+    /// order: after an error on the way the next look opens another.
+    pub(super) async fn try_step(&mut self, partition: i32, name: &TableName) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let connection = self.take_connection().await?;
+        let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
+        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
+        let Some(work) = object.next() else {
+            object.finish(self.moment.as_ref());
+            self.connection = Some(connection);
+            return Ok(());
+        };
+        let source = object.source(&work)?;
+        let head = match connection.open_chunk(&source, work.window).await {
+            Ok(head) => head,
+            Err(error) => {
+                // The transaction is in error, the connection is not.
+                if connection.rollback().await.is_ok() {
+                    self.connection = Some(connection);
+                }
+                return Err(error);
+            }
+        };
+        if self.moment.as_ref().is_none_or(|moment| moment.markers != head.moment.markers) {
+            return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
+        }
+        if head.place.oid != source.leaf {
+            return Err(Error::new(Kind::Changed, format!("{} is another table now", source.leaf_name)));
+        }
+        if !in_sight(&connection, object, &work, &head).await? {
+            self.connection = Some(connection);
+            return Ok(());
+        }
+        if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
+            connection.commit().await?;
+            let plan =
+                Plan::make(&shared.config, &shared.registry, &shared.admin, object, head.description, &self.settings)
+                    .await?;
+            object.warn_of_missing_index(&plan, &connection).await?;
+            self.connection = Some(connection);
+            object.plan = Some(plan);
+            return Ok(());
+        }
+        let chunk = match work.stream.is_chunked() {
+            false => None,
+            true => {
+                let (next, rewritten) = object.cut(&work, &head);
+                if rewritten {
+                    tracing::warn!(object = %name, leaf = %source.leaf_name, "the table was rewritten (VACUUM FULL, CLUSTER): this sweep begins again, and rows already sent come again");
+                }
+                let Next::Read(chunk) = next else {
+                    connection.commit().await?;
+                    self.connection = Some(connection);
+                    object.complete(&work);
+                    object.finish_if_done(self.moment.as_ref());
+                    return Ok(());
+                };
+                Some(chunk)
+            }
+        };
+        let plan = object.plan.as_ref().ok_or_else(|| gone(name))?;
+        let now = jiff::Timestamp::now().as_millisecond();
+        let (mode, asked) = (&object.polling.mode, &shared.config.topic.headers);
+        let headers = Headers::new(asked, &object.name, mode.name(), work.window.is_load(), now);
+        let eager = work.stream == Stream::Eager;
+        let with_xid = eager || headers.as_ref().is_some_and(Headers::with_xid);
+        let columns = plan.encoder.select_list();
+        let columns = if with_xid { format!("xmin, {columns}") } else { columns.to_owned() };
+        let copy = sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, mode, head.ages));
+        let began = Instant::now();
+        let (topic, can_shrink) = (object.topic.clone(), object.can_shrink(&work));
+        let mut reading = Reading {
+            shared: &shared,
+            topic,
+            can_shrink,
+            headers,
+            with_xid,
+            ids: eager.then(Default::default),
+            // A pass of bulk that is broken off begins its closing anew.
+            between: work.stream == Stream::Closing,
+        };
+        let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
+        // From here on an error drops the connection, and with it the rest of the COPY and the lock.
+        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
+        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
+        object.plan = Some(plan);
+        if matches!(&read, Err(error) if error.kind() == Kind::Stalled) {
+            object.give_up(&work);
+        }
+        let (rows, bytes) = read?;
+        if !source.lock {
+            let again = connection.place_again(&source).await?;
+            if again.filenode != head.place.filenode || again.oid != head.place.oid {
+                return Err(Error::new(Kind::Changed, "the table was rewritten while it was read without a lock"));
+            }
+        }
+        connection.commit().await?;
+        self.connection = Some(connection);
+        match chunk {
+            Some(chunk) => {
+                object.pace = object.pace.after(began.elapsed(), bytes);
+                object.advance(&work, &head, chunk);
+            }
+            None => object.read_whole(&work, &head, reading.ids.unwrap_or_default()),
+        }
+        object.count(rows, bytes);
+        object.progress(&source, &head, rows);
+        object.finish_if_done(self.moment.as_ref());
+        Ok(())
+    }
+}
+
+/// Whether the snapshot may read the window. If it is too old to be told from its future, the leaf is loaded again.
+async fn in_sight(connection: &Connection, object: &mut Object, work: &Work, head: &Head) -> Result<bool> {
+    match work.window.sight(&head.moment.snapshot) {
+        Sight::Clear => Ok(true),
+        Sight::Behind => {
+            connection.rollback().await?;
+            Err(Error::new(Kind::Locked, "the server has not come as far as the window: a standby that lags"))
+        }
+        Sight::Faded => {
+            connection.rollback().await?;
+            tracing::warn!(object = %object.name, xmin = work.window.from, "too many transactions ago to tell ids apart: the table is loaded again");
+            object.pending.leaves.remove(&work.leaf);
+            object.sweep = None;
+            Ok(false)
+        }
+    }
+}

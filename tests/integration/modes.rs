@@ -1,0 +1,104 @@
+//! Every way of reading but xmin: bulk, cursors, queries, views; and what is read ahead of the settled window.
+
+use std::time::Duration;
+
+use crate::stage::{Stage, until};
+use crate::topic::records;
+
+/// The values of one column in a topic, sorted.
+fn column(stage: &Stage, topic: &str, column: &str) -> Vec<i64> {
+    let mut values: Vec<i64> = records(&stage.kafka, topic).iter().map(|record| record.long(column)).collect();
+    values.sort_unstable();
+    values
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_delivers_everything_in_each_pass() {
+    let stage = Stage::new("bulk");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 500);
+             CREATE TABLE p (id int, part int, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
+             CREATE TABLE p0 PARTITION OF p FOR VALUES IN (0); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);
+             INSERT INTO p SELECT i, i % 2 FROM generate_series(1, 100) i;
+             CREATE VIEW v AS SELECT id * 10 AS id FROM t WHERE id <= 3",
+        )
+        .await
+        .unwrap();
+    stage.configure(
+        "tables.mode = 'bulk'\ntables.include = ['public.*', 'public.v']\n\
+         objects.daily = { query = 'SELECT count(*) AS n, max(id) AS top FROM t;', mode = 'bulk' }",
+    );
+    stage.run_once();
+    client.batch_execute("DELETE FROM t WHERE id > 400; UPDATE p SET part = 1 - part").await.unwrap();
+    stage.run_once();
+    let twice = |ids: std::ops::RangeInclusive<i64>| ids.flat_map(|id| [id, id]).collect::<Vec<_>>();
+    let mut t = twice(1..=400);
+    t.extend(401..=500);
+    assert_eq!(column(&stage, &stage.topic("t"), "id"), t);
+    assert_eq!(column(&stage, &stage.topic("p"), "id"), twice(1..=100));
+    assert_eq!(column(&stage, &stage.topic("v"), "id"), [10, 10, 20, 20, 30, 30]);
+    assert_eq!(column(&stage, &format!("{}.daily", stage.name), "n"), [400, 500]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_finds_by_its_index_what_is_new_and_the_sweep_what_it_cannot_show() {
+    let stage = Stage::new("cursor");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), note int NOT NULL DEFAULT 0);
+             CREATE INDEX ON t (at);
+             INSERT INTO t (id) SELECT generate_series(1, 1000)",
+        )
+        .await
+        .unwrap();
+    stage.configure("tables.mode = 'timestamp'\ntables.timestamp_column = 'at'\nsweep.interval = '1h'");
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    let delivered = |least: usize| {
+        until("rows", Duration::from_secs(30), || records(&stage.kafka, &stage.topic("t")).len() >= least);
+    };
+    for id in 1001..=1020 {
+        client.execute(&format!("INSERT INTO t (id) VALUES ({id})"), &[]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    delivered(1020);
+    // Written by an application whose clock is a day late: no cursor shows it.
+    client.batch_execute("INSERT INTO t (id, at) VALUES (2000, now() - interval '1 day')").await.unwrap();
+    client.batch_execute("INSERT INTO t (id) VALUES (1021)").await.unwrap();
+    delivered(1021);
+    let (_, log) = running.stop();
+    assert!(!column(&stage, &stage.topic("t"), "id").contains(&2000), "{log}");
+    stage.configure("tables.mode = 'timestamp'\ntables.timestamp_column = 'at'\nsweep.interval = '100ms'");
+    stage.run_once();
+    let mut all: Vec<i64> = (1..=1021).collect();
+    all.push(2000);
+    assert_eq!(column(&stage, &stage.topic("t"), "id"), all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_transaction_of_a_stranger_holds_nobody_elses_rows_back() {
+    let stage = Stage::new("eager");
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    let stranger = stage.client().await;
+    stranger.batch_execute("BEGIN; INSERT INTO t VALUES (100)").await.unwrap();
+    for id in 2..=5 {
+        client.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await.unwrap();
+        until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&id));
+    }
+    let log = running.kill();
+    let mut running = stage.run(&[]);
+    running.await_log("object found");
+    client.batch_execute("INSERT INTO t VALUES (6)").await.unwrap();
+    until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&6));
+    stranger.batch_execute("COMMIT").await.unwrap();
+    until("the stranger's row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&100));
+    running.stop();
+    stage.run_once();
+    assert_eq!(column(&stage, &stage.topic("t"), "id"), [1, 2, 3, 4, 5, 6, 100], "{log}");
+}
