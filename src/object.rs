@@ -10,8 +10,8 @@ use crate::config::{Config, Polling, Schedule};
 use crate::kafka::Admin;
 use crate::poll::sql::{self, Clock, Source};
 use crate::poll::{
-    Choice, Chunk, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Verdict, Watermark, Window,
-    Work, source, whole,
+    Choice, Chunk, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Verdict,
+    Watermark, Window, Work, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
 use crate::progress::{LOADING, STEP};
@@ -57,6 +57,8 @@ pub struct Object {
     pub polling: Polling,
     /// What is read as one statement, if it is no table.
     pub query: Option<String>,
+    /// How long PostgreSQL took over its last sweep.
+    pub last_read: Duration,
     /// When its last poll began.
     pub polled: Option<Instant>,
     /// The window at hand was too much for one statement by the index.
@@ -83,7 +85,7 @@ pub struct SweepClock {
     pub load: bool,
     /// When it began.
     pub started: Instant,
-    /// How long its steps took.
+    /// How long PostgreSQL was read in its steps.
     pub busy: Duration,
     /// Rows read so far.
     pub rows: u64,
@@ -131,6 +133,7 @@ impl Object {
             sweep: None,
             query: choice.query,
             polling: choice.polling,
+            last_read: Duration::ZERO,
             polled: None,
             in_chunks: false,
             ahead: Vec::new(),
@@ -250,11 +253,19 @@ impl Object {
     pub fn source(&self, work: &Work) -> Result<Source> {
         let found = match work.stream {
             Stream::Closing => whole(&self.table, !self.unlockable),
-            _ => self.table.leaves.iter().find(|leaf| leaf.oid == work.leaf).map(|leaf| source(&self.table, leaf, !self.unlockable)),
+            _ => self
+                .table
+                .leaves
+                .iter()
+                .find(|leaf| leaf.oid == work.leaf)
+                .map(|leaf| source(&self.table, leaf, !self.unlockable)),
         };
         found.ok_or_else(|| {
-            Error::new(Kind::Denied, "1012: the role may not select from the partitioned table, only from its partitions")
-                .hint("bulk ends each pass with one snapshot over all partitions: grant SELECT on the table itself")
+            Error::new(
+                Kind::Denied,
+                "1012: the role may not select from the partitioned table, only from its partitions",
+            )
+            .hint("bulk ends each pass with one snapshot over all partitions: grant SELECT on the table itself")
         })
     }
 
@@ -335,7 +346,8 @@ impl Object {
             self.pending.begin_sweep(&self.leaves(), moment, clock.as_second());
         } else {
             // A sweep that had opened no file before the last stop begins anew.
-            let of_pass: Vec<u32> = self.pending.leaves.iter().filter(|(_, leaf)| leaf.floor == 0).map(|(oid, _)| *oid).collect();
+            let of_pass: Vec<u32> =
+                self.pending.leaves.iter().filter(|(_, leaf)| leaf.floor == 0).map(|(oid, _)| *oid).collect();
             self.pending.begin_sweep(&of_pass, moment, clock.as_second());
         }
         self.next().is_some()
@@ -483,6 +495,20 @@ impl Object {
         }
     }
 
+    /// PostgreSQL took so long over a step.
+    pub fn spend(&mut self, took: Duration) {
+        if let Some(clock) = &mut self.sweep {
+            clock.busy += took;
+        }
+    }
+
+    /// So many rows of the work at hand were read.
+    pub fn tell_rows(&mut self, rows: u64) {
+        if let Some(clock) = &mut self.sweep {
+            clock.rows += rows;
+        }
+    }
+
     /// The sweep of the whole object is over.
     pub fn finish(&mut self, moment: Option<&Moment>) {
         let Some(clock) = self.sweep.take() else { return };
@@ -497,6 +523,7 @@ impl Object {
             tracing::debug!(object = %self.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "delta");
         }
         self.rest(&clock);
+        self.last_read = clock.busy;
         if self.changes.is_none() && clock.busy >= WORTH_SKIPPING {
             // From the next sweep on its counters are watched.
             self.changes = Some(-1);
@@ -524,8 +551,13 @@ impl Object {
         let mode = self.polling.mode.name();
         for name in cursor.columns() {
             let Some(column) = description.columns.iter().find(|column| column.name == *name) else {
-                return Err(Error::new(Kind::Config, format!("it has no column \"{name}\", which mode {mode} goes by"))
-                    .hint("names match as stored; give the object a mode of its own in [objects], or leave the table out"));
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("it has no column \"{name}\", which mode {mode} goes by"),
+                )
+                .hint(
+                    "names match as stored; give the object a mode of its own in [objects], or leave the table out",
+                ));
             };
             let is_timestamp = cursor.timestamp.as_deref() == Some(name);
             if is_timestamp && Clock::of(&column.type_.name) == Clock::None {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::headers::Headers;
 use crate::kafka::{Append, Batch};
+use crate::lead;
 use crate::object::Plan;
 use crate::owner::{Owner, PATIENCE};
-use crate::lead;
 use crate::poll::CHUNK_BYTES;
 use crate::postgres::Connection;
 use crate::worker::Shared;

@@ -263,22 +263,25 @@ impl Task {
     }
 
     async fn step(&mut self, partition: i32, name: &TableName) -> Result<()> {
-        let started = Instant::now();
         let before = self.owners.get(&partition).map_or(0, |owner| owner.rows);
-        let is_query = self.objects().any(|object| object.name == *name && object.query.is_some());
+        let object = self.owners.get(&partition).and_then(|owner| owner.objects.get(name));
+        let is_query = object.is_some_and(|object| object.query.is_some());
+        let load = object.and_then(|object| object.sweep.as_ref()).is_some_and(|clock| clock.load);
         let result = match is_query {
             true => self.try_query(partition, name).await,
             false => self.try_step(partition, name).await,
         };
-        let Some(owner) = self.owners.get_mut(&partition) else { return result };
-        let Some(object) = owner.objects.get_mut(name) else { return result };
-        if let Some(clock) = &mut object.sweep {
-            clock.busy += started.elapsed();
-            if !clock.load {
-                self.busy += started.elapsed();
+        let error = match result {
+            Ok(took) => {
+                if !load {
+                    self.busy += took;
+                }
+                return Ok(());
             }
-        }
-        let Err(error) = result else { return Ok(()) };
+            Err(error) => error,
+        };
+        let Some(owner) = self.owners.get_mut(&partition) else { return Err(error) };
+        let Some(object) = owner.objects.get_mut(name) else { return Err(error) };
         let error = self.shared.name_successor(partition, error);
         let error = if error.object_name().is_some() { error } else { error.object(name.to_string()) };
         let half_sent = owner.rows != before;
@@ -506,4 +509,3 @@ fn is_lock_refused(error: &Error) -> bool {
 fn gone(name: &TableName) -> Error {
     Error::new(Kind::Changed, "it is no longer ours").object(name.to_string())
 }
-

@@ -177,7 +177,12 @@ mod tests {
 
     #[test]
     fn a_change_shows_before_and_after() {
-        let change = Change { key: kafka::key("s", &TableName::new("a", "b")), partition: 3, before: Some(b"{}".to_vec()), after: None };
+        let change = Change {
+            key: kafka::key("s", &TableName::new("a", "b")),
+            partition: 3,
+            before: Some(b"{}".to_vec()),
+            after: None,
+        };
         assert_eq!(
             change.to_text(),
             "a.b, partition 3\n  before: {}\n  after:  nothing: it is loaded again from the beginning\n"

@@ -81,7 +81,8 @@ impl Survey {
                 }
             };
             let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
-            let work = Work { leaf: 0, window: Window { from: 0, to: self.moment.snapshot.xmin }, stream: Stream::Settled };
+            let work =
+                Work { leaf: 0, window: Window { from: 0, to: self.moment.snapshot.xmin }, stream: Stream::Settled };
             return Ok(Prospect { source: None, work, head: None, description, encoder });
         }
         let (leaf, window) = next(choice, stored, &self.moment)

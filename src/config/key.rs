@@ -212,7 +212,12 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 /// Whether `name` is a section: some key lies below it.
 pub(super) fn is_section(name: &str) -> bool {
     if let Some((_, below)) = name.strip_prefix("objects.").and_then(|rest| rest.split_once('.'))
-        && KEYS.iter().any(|key| key.name.strip_prefix("objects.<alias>.").and_then(|rest| rest.strip_prefix(below)).is_some_and(|rest| rest.starts_with('.')))
+        && KEYS.iter().any(|key| {
+            key.name
+                .strip_prefix("objects.<alias>.")
+                .and_then(|rest| rest.strip_prefix(below))
+                .is_some_and(|rest| rest.starts_with('.'))
+        })
     {
         return true;
     }
@@ -287,8 +292,14 @@ mod tests {
             ("tasks.mx", "a known key; the nearest is tasks.max"),
             ("objects.orders.tabel", "a known key; the nearest is objects.orders.table"),
             ("connection.url", "database.url, which is its name here"),
-            ("tables", "a table: tables.include, tables.exclude, tables.mode, tables.timestamp_column, tables.incrementing_column, tables.refresh_interval"),
-            ("slot", "a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, topic, kafka, schema_registry, offset"),
+            (
+                "tables",
+                "a table: tables.include, tables.exclude, tables.mode, tables.timestamp_column, tables.incrementing_column, tables.refresh_interval",
+            ),
+            (
+                "slot",
+                "a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, topic, kafka, schema_registry, offset",
+            ),
             ("poll.how_often_to_look", "a known key: poll.interval, poll.cron, poll.timezone"),
         ] {
             assert_eq!(instead_of(name), answer, "{name}");

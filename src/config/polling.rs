@@ -117,11 +117,15 @@ fn schedule(reader: &mut Reader<'_>, alias: &str) -> Schedule {
         let zone = zone(reader, &format!("{prefix}poll.timezone"));
         let text = reader.text(&cron).unwrap_or_default();
         let parsed = text.parse::<croner::Cron>().ok();
-        let parsed = parsed.filter(|cron| cron.find_next_occurrence(&Zoned::new(Timestamp::now(), zone.clone()), false).is_ok());
+        let parsed =
+            parsed.filter(|cron| cron.find_next_occurrence(&Zoned::new(Timestamp::now(), zone.clone()), false).is_ok());
         return match parsed {
             Some(parsed) => Schedule::Cron(Box::new(parsed), zone),
             None => {
-                reader.refuse(&cron, "minute, hour, day of month, month and day of week, such as \"0 6 * * 1-5\", with a next time");
+                reader.refuse(
+                    &cron,
+                    "minute, hour, day of month, month and day of week, such as \"0 6 * * 1-5\", with a next time",
+                );
                 Schedule::Every(Duration::ZERO)
             }
         };

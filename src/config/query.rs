@@ -15,7 +15,11 @@ pub(super) fn tidy(text: &str) -> Result<String, String> {
     if words.contains(';') {
         return Err("one statement; a semicolon stands between two".to_owned());
     }
-    let first: String = words.trim_start_matches(|one: char| one.is_whitespace() || one == '(').chars().take_while(|one| one.is_alphanumeric() || *one == '_').collect();
+    let first: String = words
+        .trim_start_matches(|one: char| one.is_whitespace() || one == '(')
+        .chars()
+        .take_while(|one| one.is_alphanumeric() || *one == '_')
+        .collect();
     match first.to_ascii_uppercase().as_str() {
         "SELECT" | "WITH" | "VALUES" | "TABLE" => Ok(query.to_owned()),
         _ => Err(format!("a SELECT (or WITH, VALUES, TABLE); this one begins with `{first}`")),
@@ -92,11 +96,20 @@ mod tests {
 
     #[test]
     fn a_select_is_taken_without_what_follows_it() {
-        for query in ["SELECT 1", "with a as (select 1) table a", "(SELECT 1) UNION SELECT 2", "VALUES (1)", "-- c\nSELECT 1"] {
+        for query in
+            ["SELECT 1", "with a as (select 1) table a", "(SELECT 1) UNION SELECT 2", "VALUES (1)", "-- c\nSELECT 1"]
+        {
             assert_eq!(tidy(&format!("  {query} ;\n; ")).unwrap(), query.trim());
         }
         assert_eq!(tidy("SELECT 1; -- the end").unwrap(), "SELECT 1");
-        for query in ["SELECT ';'", "SELECT \"a;b\" FROM t", "SELECT /* ; /* ; */ */ 1", "SELECT $x$;$x$", "SELECT E'\\';'", "SELECT $$;$$, 'é;'"] {
+        for query in [
+            "SELECT ';'",
+            "SELECT \"a;b\" FROM t",
+            "SELECT /* ; /* ; */ */ 1",
+            "SELECT $x$;$x$",
+            "SELECT E'\\';'",
+            "SELECT $$;$$, 'é;'",
+        ] {
             assert_eq!(tidy(query).unwrap(), query, "{query}");
         }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::{
-    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, key, librdkafka, naming, polling,
-    query, unit, url,
+    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, key, librdkafka, naming,
+    polling, query, unit, url,
 };
 use crate::poll::{Mode, Pattern, TableName};
 
@@ -120,7 +120,8 @@ fn source(reader: &mut Reader<'_>, schema: &str, alias: &str, mode: &Mode) -> Op
         [key] => {
             let text = if *key == query { reader.required(key) } else { file_text(reader, key)? };
             if *mode == Mode::Xmin {
-                let needs = "bulk, incrementing, timestamp or timestamp+incrementing: a query's rows have no transaction id";
+                let needs =
+                    "bulk, incrementing, timestamp or timestamp+incrementing: a query's rows have no transaction id";
                 reader.refuse(&format!("objects.{alias}.mode"), needs);
             }
             match query::tidy(&text) {

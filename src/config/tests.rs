@@ -102,7 +102,10 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
             "name = 'my shop'",
             "s.toml: topic.prefix|nothing|a first part for topics, of a-z A-Z 0-9 . _ - (the connector's name has others)",
         ),
-        ("tables.mode = 'wal'", "s.toml:1:8: tables.mode|\"wal\"|xmin, bulk, incrementing, timestamp or timestamp+incrementing"),
+        (
+            "tables.mode = 'wal'",
+            "s.toml:1:8: tables.mode|\"wal\"|xmin, bulk, incrementing, timestamp or timestamp+incrementing",
+        ),
         ("tables.mode = 'timestamp'", "s.toml: tables.timestamp_column|nothing|the column that mode timestamp goes by"),
         (
             "tables.incrementing_column = 'id'",

@@ -92,8 +92,10 @@ impl Bounds {
     /// Above which values the index has every row that a poll of this window delivers; none: it has to read all rows.
     pub fn index(&self, cursor: &Cursor, window: Window) -> Option<String> {
         let values = self.of(window.from)?;
-        match (compare(cursor.timestamp_sql(), &values.timestamp), compare(cursor.incrementing_sql(), &values.incrementing))
-        {
+        match (
+            compare(cursor.timestamp_sql(), &values.timestamp),
+            compare(cursor.incrementing_sql(), &values.incrementing),
+        ) {
             (Some(timestamp), None) => Some(timestamp),
             (None, Some(incrementing)) => Some(incrementing),
             (Some(timestamp), Some(incrementing)) => {
@@ -194,7 +196,9 @@ mod tests {
         );
         assert_eq!(bounds().index(&timestamp(), window).unwrap(), "\"at\" > '10:00'");
         let open = Window { from: 150, to: Window::OPEN };
-        assert!(bounds().filter(&timestamp(), open, AGES, Side::Above).contains("age(xmin) <= -60 THEN \"at\" > '10:10'"));
+        assert!(
+            bounds().filter(&timestamp(), open, AGES, Side::Above).contains("age(xmin) <= -60 THEN \"at\" > '10:10'")
+        );
     }
 
     #[test]
@@ -205,10 +209,7 @@ mod tests {
         let window = Window { from: 100, to: 110 };
         let above = bounds.filter(&both, window, AGES, Side::Above);
         assert_eq!(above, "(coalesce(\"at\" > '10:00', \"id\" > '7'))");
-        assert_eq!(
-            bounds.index(&both, window).unwrap(),
-            "(\"at\" > '10:00' OR (\"at\" IS NULL AND \"id\" > '7'))"
-        );
+        assert_eq!(bounds.index(&both, window).unwrap(), "(\"at\" > '10:00' OR (\"at\" IS NULL AND \"id\" > '7'))");
     }
 
     #[test]

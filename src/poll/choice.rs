@@ -117,6 +117,7 @@ fn refusal(table: &FoundTable, mode: &Mode) -> Option<Error> {
             let hint = "give it a mode of its own in [objects]: bulk, or a cursor mode by one of its columns";
             return refuse(format!("it is {what}, whose rows have no transaction id to go by"), hint);
         }
+        'v' | 'm' if table.granted => return None,
         QUERY => return None,
         'f' => return refuse("it is a foreign table, whose rows have no transaction id".into(), exclude),
         _ => {}

@@ -20,8 +20,11 @@ impl Running {
     pub fn note(&mut self, list: Vec<String>) -> (u64, u64) {
         let first_seen = std::mem::take(&mut self.first_seen);
         let look = self.look;
-        self.first_seen =
-            list.into_iter().map(|id| (first_seen.get(&id).copied().unwrap_or(look), id)).map(|(at, id)| (id, at)).collect();
+        self.first_seen = list
+            .into_iter()
+            .map(|id| (first_seen.get(&id).copied().unwrap_or(look), id))
+            .map(|(at, id)| (id, at))
+            .collect();
         self.look += 1;
         (look, self.first_seen.values().min().copied().unwrap_or(look))
     }

@@ -117,7 +117,9 @@ pub struct Highest<'a> {
 /// collation; and it sorts, as not every type that can be ordered has a `max`.
 pub fn highest(ask: &Highest<'_>) -> String {
     let margin = format!(" - '{} milliseconds'::pg_catalog.interval", ask.margin.as_millis());
-    let least = |before: &Option<String>| before.as_deref().map(|text| format!(", {}", escape_literal(text))).unwrap_or_default();
+    let least = |before: &Option<String>| {
+        before.as_deref().map(|text| format!(", {}", escape_literal(text))).unwrap_or_default()
+    };
     let top = |column: Option<String>, margin: &str, before: &Option<String>| {
         let Some(column) = column else { return "NULL".to_owned() };
         let one = |table: &String| {
@@ -400,7 +402,15 @@ mod tests {
 
     fn source() -> Source {
         let name = TableName::new("public", "or\"ders");
-        Source { root: 7, root_name: name.clone(), leaf: 7, leaf_name: name, through_root: None, tree: false, lock: true }
+        Source {
+            root: 7,
+            root_name: name.clone(),
+            leaf: 7,
+            leaf_name: name,
+            through_root: None,
+            tree: false,
+            lock: true,
+        }
     }
 
     #[test]

@@ -322,5 +322,4 @@ pub(super) mod tests {
         assert!(reloaded.follow(&Verdict::LoadAgain { why: Why::NothingLeft }, &moment(690)));
         assert_eq!(reloaded.floor([16384]), 0);
     }
-
 }

@@ -13,7 +13,8 @@ impl Connection {
     /// transaction open: [`Connection::rollback`] ends it.
     pub async fn open_query(&self, schema: &str, query: &str) -> Result<(Moment, Description)> {
         let rows = self.rows(&sql::query_head(schema)).await?;
-        let first = rows.first().ok_or_else(|| Error::new(Kind::Transient, "the head of a query's transaction gave no row"))?;
+        let first =
+            rows.first().ok_or_else(|| Error::new(Kind::Transient, "the head of a query's transaction gave no row"))?;
         let moment = moment(first)?;
         // The server parses it as one statement: a second one, or what would end the parenthesis, is an error here.
         let described = self.client().prepare(&sql::wrapped(query)).await.map_err(|error| refused(classify(error)))?;
@@ -21,7 +22,8 @@ impl Connection {
         name_each_column(columns.iter().map(|column| column.name()))?;
         let columns = columns.iter().map(|column| (column.name(), column.type_().oid(), column.type_modifier()));
         let rows = self.rows(&sql::describe_columns(columns)).await?;
-        let row = rows.first().ok_or_else(|| Error::new(Kind::Transient, "a query's columns could not be described"))?;
+        let row =
+            rows.first().ok_or_else(|| Error::new(Kind::Transient, "a query's columns could not be described"))?;
         Ok((moment, Description::from_json(&read::<String>(row, "description")?)?))
     }
 }

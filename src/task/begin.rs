@@ -15,12 +15,20 @@ use crate::postgres::Connection;
 const COUNTERS_BELIEVED: Duration = Duration::from_secs(120);
 /// The most ids that are remembered as delivered ahead of the settled window.
 const AHEAD: usize = 2_000;
+/// A table whose last sweep took longer is not read ahead.
+const SHORT: Duration = Duration::from_secs(1);
 /// How far below the server's clock a bound stays: a transaction's `now()` is a little older than its virtual id.
 const MARGIN: Duration = Duration::from_secs(2);
 
 impl Task {
     /// In cursor modes: looks at the highest cursors, and adds the pair that follows from what was seen before.
-    pub(super) async fn bound(&mut self, connection: &Connection, moment: &Moment, look: u64, oldest: u64) -> Result<()> {
+    pub(super) async fn bound(
+        &mut self,
+        connection: &Connection,
+        moment: &Moment,
+        look: u64,
+        oldest: u64,
+    ) -> Result<()> {
         for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
             let (Some(plan), false) = (&object.plan, object.is_loading() || object.failed.is_some()) else { continue };
             let Some(cursor) = object.polling.mode.cursor().filter(|_| object.query.is_none()) else { continue };
@@ -145,7 +153,7 @@ fn may_read_ahead(object: &Object, moment: &Moment) -> bool {
     snapshot.xmin < snapshot.xmax
         && snapshot.xmax < 1 << 32
         && ids < AHEAD
-        && object.changes.is_none()
+        && object.last_read < SHORT
         && !leaves.is_empty()
         && leaves.iter().all(|leaf| floor(leaf) == snapshot.xmin)
         && object.not_ahead_of != snapshot.xmin

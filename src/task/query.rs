@@ -1,6 +1,7 @@
 //! One poll of a query: a transaction that can only read, one snapshot, as many Kafka transactions as the rows need.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Task, gone};
 use crate::headers::Headers;
@@ -11,12 +12,13 @@ use crate::{Error, Kind, Result};
 
 impl Task {
     /// Reads the object's query and hands its rows to the producer.
-    pub(super) async fn try_query(&mut self, partition: i32, name: &TableName) -> Result<()> {
+    pub(super) async fn try_query(&mut self, partition: i32, name: &TableName) -> Result<Duration> {
         let shared = Arc::clone(&self.shared);
         let connection = self.take_connection().await?;
         let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         let query = object.query.clone().ok_or_else(|| gone(name))?;
+        let began = Instant::now();
         let (moment, description) = match connection.open_query(&shared.config.tables.schema, &query).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -33,10 +35,10 @@ impl Task {
         if object.plan.as_ref().is_none_or(|plan| plan.description != description) {
             connection.commit().await?;
             self.connection = Some(connection);
-            let plan =
-                Plan::make(&shared.config, &shared.registry, &shared.admin, object, description, &self.settings).await?;
+            let plan = Plan::make(&shared.config, &shared.registry, &shared.admin, object, description, &self.settings)
+                .await?;
             object.plan = Some(plan);
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         let now = jiff::Timestamp::now().as_millisecond();
@@ -60,8 +62,9 @@ impl Task {
         connection.commit().await?;
         self.connection = Some(connection);
         object.count(rows, bytes);
+        object.tell_rows(rows);
         object.complete(&Work { leaf: 0, window: Window { from: 0, to: Window::OPEN }, stream: Stream::Closing });
         object.finish_if_done(self.moment.as_ref());
-        Ok(())
+        Ok(began.elapsed())
     }
 }

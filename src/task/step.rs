@@ -1,7 +1,7 @@
 //! One step of a table: open the chunk, look, read, hand over, move on.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Task, gone};
 use crate::headers::Headers;
@@ -14,7 +14,9 @@ use crate::{Error, Kind, Result};
 impl Task {
     /// Reads one chunk of the object's next work and hands it to the producer. The connection is put back only if it is in
     /// order: after an error on the way the next look opens another.
-    pub(super) async fn try_step(&mut self, partition: i32, name: &TableName) -> Result<()> {
+    ///
+    /// How long PostgreSQL took over it.
+    pub(super) async fn try_step(&mut self, partition: i32, name: &TableName) -> Result<Duration> {
         let shared = Arc::clone(&self.shared);
         let connection = self.take_connection().await?;
         let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
@@ -22,9 +24,10 @@ impl Task {
         let Some(work) = object.next() else {
             object.finish(self.moment.as_ref());
             self.connection = Some(connection);
-            return Ok(());
+            return Ok(Duration::ZERO);
         };
         let source = object.source(&work)?;
+        let began = Instant::now();
         let head = match connection.open_chunk(&source, work.window).await {
             Ok(head) => head,
             Err(error) => {
@@ -43,7 +46,7 @@ impl Task {
         }
         if !in_sight(&connection, object, &work, &head).await? {
             self.connection = Some(connection);
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
             connection.commit().await?;
@@ -53,7 +56,7 @@ impl Task {
             object.warn_of_missing_index(&plan, &connection).await?;
             self.connection = Some(connection);
             object.plan = Some(plan);
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let chunk = match work.stream.is_chunked() {
             false => None,
@@ -67,7 +70,7 @@ impl Task {
                     self.connection = Some(connection);
                     object.complete(&work);
                     object.finish_if_done(self.moment.as_ref());
-                    return Ok(());
+                    return Ok(began.elapsed());
                 };
                 Some(chunk)
             }
@@ -81,7 +84,7 @@ impl Task {
         let columns = plan.encoder.select_list();
         let columns = if with_xid { format!("xmin, {columns}") } else { columns.to_owned() };
         let copy = sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, mode, head.ages));
-        let began = Instant::now();
+        let copied = Instant::now();
         let (topic, can_shrink) = (object.topic.clone(), object.can_shrink(&work));
         let mut reading = Reading {
             shared: &shared,
@@ -112,15 +115,17 @@ impl Task {
         self.connection = Some(connection);
         match chunk {
             Some(chunk) => {
-                object.pace = object.pace.after(began.elapsed(), bytes);
+                object.pace = object.pace.after(copied.elapsed(), bytes);
                 object.advance(&work, &head, chunk);
             }
             None => object.read_whole(&work, &head, reading.ids.unwrap_or_default()),
         }
         object.count(rows, bytes);
         object.progress(&source, &head, rows);
+        let took = began.elapsed();
+        object.spend(took);
         object.finish_if_done(self.moment.as_ref());
-        Ok(())
+        Ok(took)
     }
 }
 
