@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::kafka::{Claim, OffsetRecord, Producer, Stored, murmur2_partition};
+use crate::kafka::{self, Claim, OffsetRecord, Producer, Stored, murmur2_partition};
 use crate::owner::PATIENCE;
 use crate::worker::Shared;
 
@@ -72,7 +72,9 @@ fn moves(stored: &BTreeMap<i32, Stored>, partitions: i32) -> Vec<OffsetRecord> {
     let mut tombstones = Vec::new();
     for (from, stored_here) in stored {
         for (key, value) in &stored_here.offsets {
-            let to = murmur2_partition(key, partitions);
+            // What a query has delivered stays beside its progress.
+            let object = kafka::bucket_of(key);
+            let to = murmur2_partition(object.as_ref().map_or(key, |(object, ..)| object), partitions);
             if to == *from {
                 continue;
             }

@@ -53,6 +53,7 @@ pub mod headers;
 pub mod kafka;
 pub mod layout;
 mod lead;
+pub mod lookback;
 pub mod object;
 pub mod owner;
 pub mod poll;

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 
 use crate::avro::{Encoder, RecordNames, Settings};
 use crate::config::{Config, Polling, Schedule};
-use crate::kafka::Admin;
+use crate::kafka::{self, Admin};
+use crate::lookback::{self, Delivered};
 use crate::poll::sql::{self, Clock, Source};
 use crate::poll::{
-    Choice, Chunk, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Verdict,
+    Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Values, Verdict,
     Watermark, Window, Work, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
@@ -57,6 +58,12 @@ pub struct Object {
     pub polling: Polling,
     /// What is read as one statement, if it is no table.
     pub query: Option<String>,
+    /// Of a query with a cursor: what it has delivered of late; `None`: not restored yet.
+    pub delivered: Option<Delivered>,
+    /// That as Kafka has it.
+    pub delivered_before: Option<Delivered>,
+    /// That as it was stored when we took over.
+    pub buckets: Vec<(usize, u64, Vec<u8>)>,
     /// How long PostgreSQL took over its last sweep.
     pub last_read: Duration,
     /// When its last poll began.
@@ -133,6 +140,9 @@ impl Object {
             sweep: None,
             query: choice.query,
             polling: choice.polling,
+            delivered: None,
+            delivered_before: None,
+            buckets: Vec::new(),
             last_read: Duration::ZERO,
             polled: None,
             in_chunks: false,
@@ -178,6 +188,7 @@ impl Object {
         let (rows, bytes) = (self.pending.rows, self.pending.bytes);
         self.pending = Watermark { rows, bytes, ..Watermark::new(reading, self.table.oid, moment) };
         self.passes_before = 0;
+        self.delivered = None;
         self.plan = None;
     }
 
@@ -338,7 +349,9 @@ impl Object {
     pub fn begin_pass(&mut self, moment: &Moment, clock: Timestamp) -> bool {
         self.polled = Some(Instant::now());
         if self.query.is_some() {
-            self.pending.pass_at = clock.as_second();
+            if self.polling.mode == Mode::Bulk {
+                self.pending.pass_at = clock.as_second();
+            }
             return true;
         }
         if self.pending.leaves.is_empty() {
@@ -419,7 +432,28 @@ impl Object {
         self.changes = None;
         self.ahead.clear();
         self.read_until = None;
+        self.delivered.clone_from(&self.delivered_before);
         self.polled = None;
+    }
+
+    /// What its progress is stored as: its own record, and beside it the buckets of a query's delivered rows that changed.
+    pub fn records(&self, connector: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let own = (self.key.clone(), Some(self.pending.to_json()));
+        let buckets = self.delivered.iter().flat_map(Delivered::changes).map(|(stream, number, json)| {
+            (kafka::bucket_key(connector, &self.name, stream, number), json)
+        });
+        std::iter::once(own).chain(buckets).collect()
+    }
+
+    /// What a query's cursor has delivered, restored at the first poll: only now its columns' types are known.
+    pub fn restore_delivered(&mut self, cursor: &Cursor, description: &Description) -> Result<Delivered> {
+        if let Some(delivered) = &self.delivered {
+            return Ok(delivered.clone());
+        }
+        let buckets = std::mem::take(&mut self.buckets);
+        // Without progress, or after it began anew, what stands beside it is void.
+        let buckets = if self.pending.position == Values::default() { Vec::new() } else { buckets };
+        Delivered::restore(&self.pending.position, buckets.into_iter(), lookback::texts(cursor, description))
     }
 
     /// Whether there is progress that Kafka does not have yet.
@@ -515,7 +549,9 @@ impl Object {
         let xmin = self.pending.floor(self.leaves());
         let seconds = clock.started.elapsed().as_secs_f64();
         let behind = moment.map_or(0, |moment| moment.snapshot.xmax.saturating_sub(xmin));
-        if self.is_in_passes() {
+        if self.is_in_passes() && self.polling.mode != Mode::Bulk && clock.rows == 0 {
+            tracing::debug!(object = %self.name, seconds, "nothing new");
+        } else if self.is_in_passes() {
             tracing::info!(object = %self.name, mode = %self.polling.mode, rows = clock.rows, seconds, passes = self.pending.passes, "caught_up");
         } else if clock.load {
             tracing::info!(object = %self.name, rows = clock.rows, seconds, xmin, xids_behind = behind, "caught_up");

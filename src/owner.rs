@@ -16,7 +16,8 @@ use crate::kafka::{Claim, OffsetRecord, OffsetsTopic, Producer, Stored};
 use crate::object::Object;
 use crate::poll::{CHUNK_BYTES, Choice, Moment, Reading, TableName, Watermark};
 use crate::worker::Shared;
-use crate::{Error, Kind, Result};
+use crate::lookback::Delivered;
+use crate::{Error, Kind, Result, kafka};
 
 /// A transaction is committed after about this long, or a chunk's bytes.
 const TRANSACTION: Duration = Duration::from_secs(1);
@@ -27,6 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Owner {
     /// The partition of the offsets topic.
     pub partition: i32,
+    connector: String,
     /// The one producer that may write there.
     pub producer: Producer,
     /// The objects whose progress is stored there.
@@ -66,6 +68,7 @@ impl Owner {
         }
         let mut owner = Owner {
             partition,
+            connector: config.name.clone(),
             producer,
             objects: BTreeMap::new(),
             stored: offsets,
@@ -143,7 +146,9 @@ impl Owner {
             Ok(stored) => (stored, None),
             Err(error) => (None, Some(error)),
         };
+        let buckets = self.buckets(&key);
         let mut object = Object::new(choice, key, stored, fresh);
+        object.buckets = buckets;
         object.failed = unreadable.or(object.failed);
         object.check_identity(moment);
         match &object.failed {
@@ -182,6 +187,15 @@ impl Owner {
         })
     }
 
+    /// The buckets of rows that a query has delivered: stream, number, JSON.
+    fn buckets(&self, key: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
+        let bucket = |(stored, value): (&Vec<u8>, &Vec<u8>)| {
+            let (object, stream, number) = kafka::bucket_of(stored)?;
+            (object == key).then(|| (stream, number, value.clone()))
+        };
+        self.stored.iter().filter_map(bucket).collect()
+    }
+
     /// Begins the transaction with its first record.
     pub fn begin_once(&mut self) -> Result<()> {
         if self.open.is_none() {
@@ -206,6 +220,14 @@ impl Owner {
         self.open.is_some() || self.objects.values().any(|object| object.failed.is_none() && object.is_dirty())
     }
 
+    /// A query's cursor has come so far: stored with the rows delivered up to here.
+    pub fn look_back(&mut self, object: &TableName, delivered: &Delivered) {
+        if let Some(object) = self.objects.get_mut(object) {
+            object.pending.position = delivered.position();
+            object.delivered = Some(delivered.clone());
+        }
+    }
+
     /// Commits rows and watermarks together. What is believed in memory moves only after it.
     pub fn commit(&mut self, offsets: &OffsetsTopic, timeout: Duration) -> Result<()> {
         let dirty = |object: &&mut Object| object.failed.is_none() && object.is_dirty();
@@ -213,11 +235,8 @@ impl Owner {
             .objects
             .values_mut()
             .filter(dirty)
-            .map(|object| OffsetRecord {
-                partition: self.partition,
-                key: object.key.clone(),
-                value: Some(object.pending.to_json()),
-            })
+            .flat_map(|object| object.records(&self.connector))
+            .map(|(key, value)| OffsetRecord { partition: self.partition, key, value })
             .collect();
         if records.is_empty() && self.open.is_none() {
             return Ok(());
@@ -228,6 +247,10 @@ impl Owner {
         for object in self.objects.values_mut().filter(dirty) {
             object.committed = Some(object.pending.clone());
             object.read_until = None;
+            if let Some(delivered) = &mut object.delivered {
+                delivered.stored();
+            }
+            object.delivered_before.clone_from(&object.delivered);
         }
         self.committed_at = Instant::now();
         (self.rows, self.bytes) = (0, 0);

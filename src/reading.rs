@@ -8,7 +8,8 @@ use crate::kafka::{Append, Batch};
 use crate::lead;
 use crate::object::Plan;
 use crate::owner::{Owner, PATIENCE};
-use crate::poll::CHUNK_BYTES;
+use crate::lookback::LookingBack;
+use crate::poll::{CHUNK_BYTES, TableName};
 use crate::postgres::Connection;
 use crate::worker::Shared;
 use crate::{Error, Kind, Result};
@@ -17,6 +18,8 @@ use crate::{Error, Kind, Result};
 pub struct Reading<'a> {
     /// What tasks share.
     pub shared: &'a Shared,
+    /// Whose rows they are.
+    pub object: TableName,
     /// Where the rows go.
     pub topic: String,
     /// Whether a smaller chunk could be read instead.
@@ -27,6 +30,8 @@ pub struct Reading<'a> {
     pub with_xid: bool,
     /// Those ids, where they are to be remembered.
     pub ids: Option<BTreeSet<u32>>,
+    /// A query's cursor, which knows what was delivered already.
+    pub looking_back: Option<LookingBack>,
     /// One snapshot for several Kafka transactions: whatever is full is committed in between.
     pub between: bool,
 }
@@ -49,6 +54,10 @@ impl Reading<'_> {
         batch.clear();
         let mut tuples = connection.copy(copy).await?;
         while let Some(mut tuple) = tuples.next().await? {
+            let mut leading = Vec::new();
+            if let Some(looking_back) = &self.looking_back {
+                (leading, tuple) = lead::split(&tuple, looking_back.columns())?;
+            }
             let mut id = None;
             if self.with_xid {
                 let (leading, rest) = lead::split(&tuple, 1)?;
@@ -63,6 +72,13 @@ impl Reading<'_> {
             }
             let (key, value) = batch.buffers();
             plan.encoder.encode(&tuple, key, value)?;
+            if let Some(looking_back) = &mut self.looking_back {
+                let (key, value) = batch.unfinished();
+                if !looking_back.meet(&leading, key, value)? {
+                    batch.discard();
+                    continue;
+                }
+            }
             bytes += batch.finish() as u64;
             rows += 1;
             if batch.is_full() || self.headers.is_some() {
@@ -70,6 +86,10 @@ impl Reading<'_> {
                 if self.between && owner.is_full() {
                     owner.bytes += bytes - counted;
                     counted = bytes;
+                    if let Some(looking_back) = &mut self.looking_back {
+                        owner.look_back(&self.object, looking_back.settle(false));
+                        looking_back.stored();
+                    }
                     owner.commit(&self.shared.offsets, PATIENCE)?;
                 }
                 let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;

@@ -33,6 +33,17 @@ impl Batch {
         size
     }
 
+    /// Key and value of the record that was appended and is not ended.
+    pub fn unfinished(&self) -> (&[u8], &[u8]) {
+        (self.keys.get(self.finished.0..).unwrap_or_default(), self.values.get(self.finished.1..).unwrap_or_default())
+    }
+
+    /// Takes them back.
+    pub fn discard(&mut self) {
+        self.keys.truncate(self.finished.0);
+        self.values.truncate(self.finished.1);
+    }
+
     /// Whether it should be handed over.
     pub fn is_full(&self) -> bool {
         self.places.len() >= Self::RECORDS || self.values.len() >= Self::BYTES
@@ -90,6 +101,17 @@ mod tests {
         assert_eq!(push(&mut batch, "bc", "three"), 7);
         let records: Vec<_> = batch.records().collect();
         assert_eq!(records, [(&b"a"[..], &b"one"[..]), (b"", b""), (b"bc", b"three")]);
+    }
+
+    #[test]
+    fn a_record_that_is_taken_back_leaves_nothing() {
+        let mut batch = Batch::default();
+        push(&mut batch, "a", "one");
+        batch.buffers().1.extend_from_slice(b"two");
+        assert_eq!(batch.unfinished(), (&b""[..], &b"two"[..]));
+        batch.discard();
+        push(&mut batch, "b", "three");
+        assert_eq!(batch.records().map(|(_, value)| value.len()).collect::<Vec<_>>(), [3, 5]);
     }
 
     #[test]

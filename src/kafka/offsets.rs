@@ -61,6 +61,24 @@ pub fn key(connector: &str, object: &TableName) -> Vec<u8> {
     encode_key(connector, field)
 }
 
+/// The key of a bucket of rows that a query has delivered, beside the query's own.
+pub fn bucket_key(connector: &str, object: &TableName, stream: usize, number: u64) -> Vec<u8> {
+    let mut field = Map::new();
+    field.insert("query".into(), object.to_string().into());
+    field.insert("bucket".into(), format!("{stream}-{number}").into());
+    encode_key(connector, field)
+}
+
+/// Stream and number, if the key is a bucket's, and the key of the object it belongs to: both are stored in one partition.
+pub fn bucket_of(key: &[u8]) -> Option<(Vec<u8>, usize, u64)> {
+    let Ok(Value::Array(parts)) = serde_json::from_slice(key) else { return None };
+    let [Value::String(connector), Value::Object(fields)] = &parts[..] else { return None };
+    let (stream, number) = fields.get("bucket")?.as_str()?.split_once('-')?;
+    let mut field = Map::new();
+    field.insert("query".into(), fields.get("query")?.clone());
+    Some((encode_key(connector, field), stream.parse().ok()?, number.parse().ok()?))
+}
+
 pub(super) fn encode_key(connector: &str, partition: Map<String, Value>) -> Vec<u8> {
     Value::Array(vec![connector.into(), Value::Object(partition)]).to_string().into_bytes()
 }

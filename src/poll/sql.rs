@@ -9,6 +9,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::mode::Cursor;
 use super::name::TableName;
+use super::recent::Key;
 use super::running::Seen;
 use super::window::{Window, raw};
 
@@ -295,6 +296,83 @@ pub fn wrapped(query: &str) -> String {
 /// The rows of a query, in the order and above the bounds of its cursor, if it has one.
 pub fn copy_query(query: &str, columns: &str, conditions: &str) -> String {
     format!("COPY (SELECT {columns} FROM (\n{query}\n) AS \"query\"{conditions}) TO STDOUT (FORMAT binary)")
+}
+
+/// A query's cursor as its SQL needs it.
+#[derive(Clone, Debug)]
+pub struct QueryCursor {
+    /// The timestamp's column, quoted.
+    pub timestamp: Option<String>,
+    /// What that is.
+    pub clock: Clock,
+    /// The incrementing column, quoted.
+    pub incrementing: Option<String>,
+    /// Whether that is a text, which is ordered by its bytes.
+    pub collate: bool,
+}
+
+/// The last moment that a timestamp is told as a number; what lies beyond, infinity too, counts as this one.
+const LAST_MOMENT: &str = "'9999-12-31'";
+
+impl QueryCursor {
+    /// The fields that lead each row: the timestamp in microseconds since 1970, the incrementing column as text.
+    pub fn leading(&self) -> String {
+        let micros = self.timestamp.as_ref().map(|column| {
+            format!(
+                "(CASE WHEN pg_catalog.isfinite({column}) THEN (extract(epoch FROM least({column}, {LAST_MOMENT})) * 1000000)::pg_catalog.int8 \
+                 WHEN {column} > 'epoch' THEN (extract(epoch FROM {LAST_MOMENT}::pg_catalog.timestamp) * 1000000)::pg_catalog.int8 \
+                 WHEN {column} IS NOT NULL THEN -9223372036854775808 END)::pg_catalog.text"
+            )
+        });
+        let incrementing = self.incrementing.as_ref().map(|column| format!("({column})::pg_catalog.text"));
+        micros.into_iter().chain(incrementing).collect::<Vec<_>>().join(", ")
+    }
+
+    fn by_id(&self, column: &str, floor: Option<&Key>) -> String {
+        let collate = if self.collate { " COLLATE \"C\"" } else { "" };
+        match floor {
+            Some(floor) => format!("({column}{collate} > {} OR {column} IS NULL)", escape_literal(&floor.to_string())),
+            None => "true".to_owned(),
+        }
+    }
+
+    fn by_time(&self, column: &str, floor: Option<&Key>) -> String {
+        let type_ = if self.clock == Clock::Zoned { "timestamptz" } else { "timestamp" };
+        match floor {
+            Some(floor) => format!("{column} > 'epoch'::pg_catalog.{type_} + '{floor} microseconds'::pg_catalog.interval"),
+            None => format!("{column} IS NOT NULL"),
+        }
+    }
+}
+
+/// The rows above the floors, in the order of the cursor. A row without a cursor comes first, and is found out.
+pub fn query_conditions(cursor: &QueryCursor, first: Option<&Key>, second: Option<&Key>) -> String {
+    let collate = if cursor.collate { " COLLATE \"C\"" } else { "" };
+    match (&cursor.timestamp, &cursor.incrementing) {
+        (Some(timestamp), None) => {
+            format!(" WHERE {} OR {timestamp} IS NULL ORDER BY {timestamp} NULLS FIRST", cursor.by_time(timestamp, first))
+        }
+        (None, Some(incrementing)) => format!(
+            " WHERE {} ORDER BY {incrementing}{collate} NULLS FIRST",
+            cursor.by_id(incrementing, first)
+        ),
+        (Some(timestamp), Some(incrementing)) => format!(
+            " WHERE {} OR ({timestamp} IS NULL AND {}) ORDER BY {timestamp} NULLS FIRST, {incrementing}{collate} NULLS FIRST",
+            cursor.by_time(timestamp, first),
+            cursor.by_id(incrementing, second)
+        ),
+        (None, None) => String::new(),
+    }
+}
+
+/// The server's clock in microseconds since 1970 as a cursor of this sort counts them; none: the server does not write it.
+pub fn clock_micros(clock: Clock, zone: Option<&str>) -> Option<String> {
+    let now = match (clock, zone) {
+        (Clock::Zoned, _) => "pg_catalog.clock_timestamp()".to_owned(),
+        (Clock::Local, Some(zone)) => format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})", escape_literal(zone)),
+        _ => return None,
+    };
+    Some(format!("SELECT (extract(epoch FROM {now}) * 1000000)::pg_catalog.int8 AS now"))
 }
 
 /// Looks at the place again, after a COPY without a lock of ours: COPY's own lasts to COMMIT.

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use super::catalog::Description;
 use super::session::{moment, read};
 use super::{Connection, classify};
-use crate::poll::{Moment, sql};
+use crate::poll::sql::{self, Clock};
+use crate::poll::Moment;
 use crate::{Error, Kind, Result};
 
 impl Connection {
@@ -25,6 +26,15 @@ impl Connection {
         let row =
             rows.first().ok_or_else(|| Error::new(Kind::Transient, "a query's columns could not be described"))?;
         Ok((moment, Description::from_json(&read::<String>(row, "description")?)?))
+    }
+
+    /// The server's clock as a cursor of this sort counts it, if the server writes it.
+    pub async fn clock_micros(&self, clock: Clock, zone: Option<&str>) -> Result<Option<i128>> {
+        let Some(sql) = sql::clock_micros(clock, zone) else { return Ok(None) };
+        match self.rows(&sql).await?.first() {
+            Some(row) => read(row, "now").map(Some),
+            None => Ok(None),
+        }
     }
 }
 

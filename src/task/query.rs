@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Task, gone};
 use crate::headers::Headers;
+use crate::lookback::{LookingBack, query_cursor};
 use crate::object::Plan;
 use crate::poll::{Stream, TableName, Window, Work, sql};
 use crate::reading::Reading;
@@ -44,9 +45,23 @@ impl Task {
         let now = jiff::Timestamp::now().as_millisecond();
         let load = object.is_loading();
         let headers = Headers::new(&shared.config.topic.headers, &object.name, object.polling.mode.name(), load, now);
-        let copy = sql::copy_query(&query, plan.encoder.select_list(), "");
+        let cursor = object.polling.mode.cursor().cloned();
+        let (columns, conditions, looking_back) = match &cursor {
+            None => (plan.encoder.select_list().to_owned(), String::new(), None),
+            Some(cursor) => {
+                let of_query = query_cursor(cursor, &plan.description);
+                let now = connection.clock_micros(of_query.clock, object.polling.timezone.as_deref()).await?;
+                let delivered = object.restore_delivered(cursor, &plan.description)?;
+                let back = LookingBack::new(delivered, &object.polling, cursor, &plan.description, now, name.to_string());
+                let columns = format!("{}, {}", of_query.leading(), plan.encoder.select_list());
+                (columns, back.conditions(cursor, &plan.description), Some(back))
+            }
+        };
+        let copy = sql::copy_query(&query, &columns, &conditions);
         let mut reading = Reading {
             shared: &shared,
+            object: name.clone(),
+            looking_back,
             topic: object.topic.clone(),
             can_shrink: false,
             headers,
@@ -63,6 +78,16 @@ impl Task {
         self.connection = Some(connection);
         object.count(rows, bytes);
         object.tell_rows(rows);
+        if let Some(mut looking_back) = reading.looking_back.take() {
+            owner.look_back(name, looking_back.settle(true));
+        }
+        let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
+        // A cursor that found nothing is not worth a record.
+        let news = rows > 0 || cursor.is_none() || object.pending.passes == object.passes_before;
+        if !news {
+            object.finish_if_done(self.moment.as_ref());
+            return Ok(began.elapsed());
+        }
         object.complete(&Work { leaf: 0, window: Window { from: 0, to: Window::OPEN }, stream: Stream::Closing });
         object.finish_if_done(self.moment.as_ref());
         Ok(began.elapsed())

@@ -88,7 +88,9 @@ impl Task {
         let (topic, can_shrink) = (object.topic.clone(), object.can_shrink(&work));
         let mut reading = Reading {
             shared: &shared,
+            object: name.clone(),
             topic,
+            looking_back: None,
             can_shrink,
             headers,
             with_xid,

@@ -1,0 +1,172 @@
+//! A query's cursor at work: what leads its rows, where it begins, which of its rows were delivered already.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::config::Polling;
+use crate::poll::sql::{self, Clock, QueryCursor};
+use crate::poll::{Cursor, Hash, Key, Lookback, Poll, Recent, Values, recent_from_json};
+use crate::postgres::Description;
+use crate::{Error, Kind, Result};
+
+/// What a query's cursor has delivered: its rows by their first column; and in `timestamp+incrementing` those without a
+/// timestamp by their id.
+#[derive(Clone, Debug, Default)]
+pub struct Delivered {
+    streams: [Recent; 2],
+}
+
+/// One poll.
+pub struct LookingBack {
+    delivered: Delivered,
+    polls: [Poll; 2],
+    lookbacks: [Lookback; 2],
+    texts: [bool; 2],
+    columns: usize,
+    /// The server's clock in microseconds, where it writes the cursor.
+    now: Option<i128>,
+    name: String,
+}
+
+/// Whether values of this type are compared as texts.
+fn is_text(description: &Description, column: &str) -> bool {
+    let found = description.columns.iter().find(|known| known.name == column);
+    found.is_some_and(|column| matches!(column.type_.name.as_str(), "text" | "varchar" | "bpchar" | "citext" | "name" | "uuid"))
+}
+
+impl Delivered {
+    /// What is stored: the floors from the object's own record, the rows from the buckets beside it.
+    pub fn restore(position: &Values, buckets: impl Iterator<Item = (usize, u64, Vec<u8>)>, texts: [bool; 2]) -> Result<Self> {
+        let floors = [&position.timestamp, &position.incrementing];
+        let mut rows: [BTreeMap<u64, Vec<(Key, Hash)>>; 2] = Default::default();
+        for (stream, number, json) in buckets {
+            let (Some(rows), Some(is_text)) = (rows.get_mut(stream), texts.get(stream)) else { continue };
+            let read = recent_from_json(&json, *is_text).ok_or_else(|| {
+                Error::new(Kind::Offsets, format!("bucket {number} of its delivered rows is unreadable in the offsets topic"))
+                    .hint("`strandline offsets reset` reads the query from its beginning again")
+            })?;
+            rows.insert(number, read);
+        }
+        let floor = |at: usize| floors[at].as_deref().and_then(|text| Key::parse(text, texts[at]));
+        let [first, second] = rows;
+        Ok(Delivered { streams: [Recent::restore(floor(0), first), Recent::restore(floor(1), second)] })
+    }
+
+    /// The floors, as stored.
+    pub fn position(&self) -> Values {
+        let text = |at: usize| self.streams[at].floor().map(Key::to_string);
+        Values { timestamp: text(0), incrementing: text(1) }
+    }
+
+    /// The buckets to be stored: stream, number, JSON.
+    pub fn changes(&self) -> impl Iterator<Item = (usize, u64, Option<Vec<u8>>)> {
+        let of = |stream: usize| self.streams[stream].changes().map(move |(number, json)| (stream, number, json));
+        of(0).chain(of(1))
+    }
+
+    /// All of that is stored.
+    pub fn stored(&mut self) {
+        self.streams.iter_mut().for_each(Recent::stored);
+    }
+}
+
+/// Which of a cursor's two streams are compared as texts.
+pub fn texts(cursor: &Cursor, description: &Description) -> [bool; 2] {
+    let incrementing = cursor.incrementing.as_deref().is_some_and(|column| is_text(description, column));
+    match cursor.timestamp {
+        Some(_) => [false, incrementing],
+        None => [incrementing, false],
+    }
+}
+
+impl LookingBack {
+    /// Begins a poll. `now`: see [`sql::clock_micros`].
+    pub fn new(delivered: Delivered, polling: &Polling, cursor: &Cursor, description: &Description, now: Option<i128>, name: String) -> Self {
+        let micros = Lookback::Micros(i128::try_from(polling.lookback.as_micros()).unwrap_or(i128::MAX));
+        let rows = Lookback::Rows(usize::try_from(polling.lookback_ids).unwrap_or(usize::MAX));
+        LookingBack {
+            polls: [delivered.streams[0].poll(), delivered.streams[1].poll()],
+            delivered,
+            lookbacks: [if cursor.timestamp.is_some() { micros } else { rows }, rows],
+            texts: texts(cursor, description),
+            columns: cursor.columns().count(),
+            now,
+            name,
+        }
+    }
+
+    /// How many fields lead each row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Which rows to ask for, and in which order.
+    pub fn conditions(&self, cursor: &Cursor, description: &Description) -> String {
+        let [first, second] = self.delivered.position_keys();
+        sql::query_conditions(&query_cursor(cursor, description), first, second)
+    }
+
+    /// Meets a row, by what leads it and its encoded key and value: whether it is to be sent.
+    pub fn meet(&mut self, leading: &[Option<Bytes>], key: &[u8], value: &[u8]) -> Result<bool> {
+        let field = |at: usize| leading.get(at).and_then(|field| field.as_deref());
+        let (stream, bytes) = match (field(0), field(1)) {
+            (Some(first), _) => (0, first),
+            (None, Some(second)) if self.columns == 2 => (1, second),
+            _ => {
+                return Err(Error::new(Kind::Row, "a row of the query has no cursor: its column is NULL")
+                    .object(&self.name)
+                    .hint("leave such rows out with WHERE … IS NOT NULL, or give them a value with coalesce"));
+            }
+        };
+        let text = std::str::from_utf8(bytes).ok();
+        let cursor = text.and_then(|text| Key::parse(text, self.texts[stream])).ok_or_else(|| {
+            Error::new(Kind::Row, "a row's cursor is no whole number, date, time or text").object(&self.name)
+                .hint("mode incrementing goes by whole numbers, texts and uuids; cast the column in the query")
+        })?;
+        let mut digest = Sha256::new();
+        digest.update(u64::try_from(key.len()).unwrap_or_default().to_be_bytes());
+        digest.update(key);
+        digest.update(value);
+        let mut hash = Hash::default();
+        hash.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
+        Ok(self.delivered.streams[stream].meet(&mut self.polls[stream], cursor, hash, self.lookbacks[stream]))
+    }
+
+    /// Raises the floors; what has been delivered, for the object to keep and to store.
+    pub fn settle(&mut self, complete: bool) -> &Delivered {
+        for stream in 0..2 {
+            let now = self.now.filter(|_| matches!(self.lookbacks[stream], Lookback::Micros(_)));
+            // Rows of one stream come after all of the other: its last cursor is complete only with the poll.
+            self.delivered.streams[stream].settle(&self.polls[stream], self.lookbacks[stream], now, complete);
+        }
+        &self.delivered
+    }
+
+    /// What was changed is stored.
+    pub fn stored(&mut self) {
+        self.delivered.stored();
+    }
+}
+
+impl Delivered {
+    fn position_keys(&self) -> [Option<&Key>; 2] {
+        [self.streams[0].floor(), self.streams[1].floor()]
+    }
+}
+
+/// The cursor's columns as the query's SQL needs them.
+pub fn query_cursor(cursor: &Cursor, description: &Description) -> QueryCursor {
+    let type_of = |column: &String| {
+        let found = description.columns.iter().find(|known| known.name == *column);
+        found.map_or("", |column| column.type_.name.as_str())
+    };
+    QueryCursor {
+        timestamp: cursor.timestamp_sql(),
+        clock: cursor.timestamp.as_ref().map_or(Clock::None, |column| Clock::of(type_of(column))),
+        incrementing: cursor.incrementing_sql(),
+        // A uuid's bytes order as its text does, and it has no collation.
+        collate: cursor.incrementing.as_ref().is_some_and(|column| is_text(description, column) && type_of(column) != "uuid"),
+    }
+}
