@@ -162,10 +162,12 @@ pub fn query_cursor(cursor: &Cursor, description: &Description) -> QueryCursor {
         let found = description.columns.iter().find(|known| known.name == *column);
         found.map_or("", |column| column.type_.name.as_str())
     };
+    // By the derived table's name: a field that leads the rows may have the column's own.
+    let qualified = |column: String| format!("\"query\".{column}");
     QueryCursor {
-        timestamp: cursor.timestamp_sql(),
+        timestamp: cursor.timestamp_sql().map(qualified),
         clock: cursor.timestamp.as_ref().map_or(Clock::None, |column| Clock::of(type_of(column))),
-        incrementing: cursor.incrementing_sql(),
+        incrementing: cursor.incrementing_sql().map(qualified),
         // A uuid's bytes order as its text does, and it has no collation.
         collate: cursor.incrementing.as_ref().is_some_and(|column| is_text(description, column) && type_of(column) != "uuid"),
     }

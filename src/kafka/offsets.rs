@@ -56,15 +56,17 @@ const TELL: Duration = Duration::from_secs(10);
 
 /// An object's key, byte for byte as Connect's JSON converter writes it.
 pub fn key(connector: &str, object: &TableName) -> Vec<u8> {
-    let mut field = Map::new();
-    field.insert(if object.is_query() { "query" } else { "table" }.into(), object.to_string().into());
-    encode_key(connector, field)
+    encode_key(connector, name_field(object))
+}
+
+fn name_field(object: &TableName) -> Map<String, Value> {
+    let field = if object.is_query() { "query" } else { "table" };
+    Map::from_iter([(field.to_owned(), object.to_string().into())])
 }
 
 /// The key of a bucket of rows that a query has delivered, beside the query's own.
 pub fn bucket_key(connector: &str, object: &TableName, stream: usize, number: u64) -> Vec<u8> {
-    let mut field = Map::new();
-    field.insert("query".into(), object.to_string().into());
+    let mut field = name_field(object);
     field.insert("bucket".into(), format!("{stream}-{number}").into());
     encode_key(connector, field)
 }
@@ -74,8 +76,8 @@ pub fn bucket_of(key: &[u8]) -> Option<(Vec<u8>, usize, u64)> {
     let Ok(Value::Array(parts)) = serde_json::from_slice(key) else { return None };
     let [Value::String(connector), Value::Object(fields)] = &parts[..] else { return None };
     let (stream, number) = fields.get("bucket")?.as_str()?.split_once('-')?;
-    let mut field = Map::new();
-    field.insert("query".into(), fields.get("query")?.clone());
+    let mut field = fields.clone();
+    field.remove("bucket");
     Some((encode_key(connector, field), stream.parse().ok()?, number.parse().ok()?))
 }
 
@@ -277,6 +279,15 @@ fn is_passing(code: rdkafka::error::RDKafkaErrorCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_stands_beside_its_objects_own_record() {
+        for object in [TableName::new("public", "v"), TableName::query("daily")] {
+            let bucket = bucket_key("shop", &object, 1, 7);
+            assert_eq!(bucket_of(&bucket), Some((key("shop", &object), 1, 7)));
+            assert_eq!(bucket_of(&key("shop", &object)), None);
+        }
+    }
 
     #[test]
     fn keys_are_written_as_connect_writes_them() {
