@@ -33,19 +33,28 @@ pub struct LookingBack {
 /// Whether values of this type are compared as texts.
 fn is_text(description: &Description, column: &str) -> bool {
     let found = description.columns.iter().find(|known| known.name == column);
-    found.is_some_and(|column| matches!(column.type_.name.as_str(), "text" | "varchar" | "bpchar" | "citext" | "name" | "uuid"))
+    found.is_some_and(|column| {
+        matches!(column.type_.name.as_str(), "text" | "varchar" | "bpchar" | "citext" | "name" | "uuid")
+    })
 }
 
 impl Delivered {
     /// What is stored: the floors from the object's own record, the rows from the buckets beside it.
-    pub fn restore(position: &Values, buckets: impl Iterator<Item = (usize, u64, Vec<u8>)>, texts: [bool; 2]) -> Result<Self> {
+    pub fn restore(
+        position: &Values,
+        buckets: impl Iterator<Item = (usize, u64, Vec<u8>)>,
+        texts: [bool; 2],
+    ) -> Result<Self> {
         let floors = [&position.timestamp, &position.incrementing];
         let mut rows: [BTreeMap<u64, Vec<(Key, Hash)>>; 2] = Default::default();
         for (stream, number, json) in buckets {
             let (Some(rows), Some(is_text)) = (rows.get_mut(stream), texts.get(stream)) else { continue };
             let read = recent_from_json(&json, *is_text).ok_or_else(|| {
-                Error::new(Kind::Offsets, format!("bucket {number} of its delivered rows is unreadable in the offsets topic"))
-                    .hint("`strandline offsets reset` reads the query from its beginning again")
+                Error::new(
+                    Kind::Offsets,
+                    format!("bucket {number} of its delivered rows is unreadable in the offsets topic"),
+                )
+                .hint("`strandline offsets reset` reads the query from its beginning again")
             })?;
             rows.insert(number, read);
         }
@@ -83,7 +92,14 @@ pub fn texts(cursor: &Cursor, description: &Description) -> [bool; 2] {
 
 impl LookingBack {
     /// Begins a poll. `now`: see [`sql::clock_micros`].
-    pub fn new(delivered: Delivered, polling: &Polling, cursor: &Cursor, description: &Description, now: Option<i128>, name: String) -> Self {
+    pub fn new(
+        delivered: Delivered,
+        polling: &Polling,
+        cursor: &Cursor,
+        description: &Description,
+        now: Option<i128>,
+        name: String,
+    ) -> Self {
         let micros = Lookback::Micros(i128::try_from(polling.lookback.as_micros()).unwrap_or(i128::MAX));
         let rows = Lookback::Rows(usize::try_from(polling.lookback_ids).unwrap_or(usize::MAX));
         LookingBack {
@@ -122,7 +138,8 @@ impl LookingBack {
         };
         let text = std::str::from_utf8(bytes).ok();
         let cursor = text.and_then(|text| Key::parse(text, self.texts[stream])).ok_or_else(|| {
-            Error::new(Kind::Row, "a row's cursor is no whole number, date, time or text").object(&self.name)
+            Error::new(Kind::Row, "a row's cursor is no whole number, date, time or text")
+                .object(&self.name)
                 .hint("mode incrementing goes by whole numbers, texts and uuids; cast the column in the query")
         })?;
         let mut digest = Sha256::new();
@@ -169,6 +186,9 @@ pub fn query_cursor(cursor: &Cursor, description: &Description) -> QueryCursor {
         clock: cursor.timestamp.as_ref().map_or(Clock::None, |column| Clock::of(type_of(column))),
         incrementing: cursor.incrementing_sql().map(qualified),
         // A uuid's bytes order as its text does, and it has no collation.
-        collate: cursor.incrementing.as_ref().is_some_and(|column| is_text(description, column) && type_of(column) != "uuid"),
+        collate: cursor
+            .incrementing
+            .as_ref()
+            .is_some_and(|column| is_text(description, column) && type_of(column) != "uuid"),
     }
 }

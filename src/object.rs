@@ -11,8 +11,8 @@ use crate::kafka::{self, Admin};
 use crate::lookback::{self, Delivered};
 use crate::poll::sql::{self, Clock, Source};
 use crate::poll::{
-    Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Values, Verdict,
-    Watermark, Window, Work, source, whole,
+    Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Values,
+    Verdict, Watermark, Window, Work, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
 use crate::progress::{LOADING, STEP};
@@ -439,9 +439,11 @@ impl Object {
     /// What its progress is stored as: its own record, and beside it the buckets of a query's delivered rows that changed.
     pub fn records(&self, connector: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let own = (self.key.clone(), Some(self.pending.to_json()));
-        let buckets = self.delivered.iter().flat_map(Delivered::changes).map(|(stream, number, json)| {
-            (kafka::bucket_key(connector, &self.name, stream, number), json)
-        });
+        let buckets = self
+            .delivered
+            .iter()
+            .flat_map(Delivered::changes)
+            .map(|(stream, number, json)| (kafka::bucket_key(connector, &self.name, stream, number), json));
         std::iter::once(own).chain(buckets).collect()
     }
 
@@ -498,7 +500,7 @@ impl Object {
     }
 
     /// A step was read: `rows` from this leaf.
-    pub fn progress(&mut self, source: &Source, head: &Head, rows: u64) {
+    pub fn progress(&mut self, work: &Work, source: &Source, head: &Head, rows: u64) {
         /// Leaves count alike, whatever their size: a leaf's is not known before it is opened.
         const LEAF: u64 = 1000;
         let sweeping = |leaf: &u32| self.pending.leaves.get(leaf).and_then(|leaf| leaf.sweep);
@@ -509,7 +511,7 @@ impl Object {
         let (read, blocks) = (done + next.min(LEAF), leaves.len() as u64 * LEAF);
         let Some(clock) = &mut self.sweep else { return };
         clock.rows += rows;
-        tracing::debug!(target: STEP, object = %self.name, load = clock.load, rows, read, blocks, "step");
+        tracing::debug!(target: STEP, object = %self.name, stream = ?work.stream, load = clock.load, rows, read, blocks, "step");
         if !clock.load || clock.told.elapsed() < TELL {
             return;
         }

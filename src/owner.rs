@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::kafka::{Claim, OffsetRecord, OffsetsTopic, Producer, Stored};
+use crate::lookback::Delivered;
 use crate::object::Object;
 use crate::poll::{CHUNK_BYTES, Choice, Moment, Reading, TableName, Watermark};
 use crate::worker::Shared;
-use crate::lookback::Delivered;
 use crate::{Error, Kind, Result, kafka};
 
 /// A transaction is committed after about this long, or a chunk's bytes.

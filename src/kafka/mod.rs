@@ -12,6 +12,6 @@ mod topics;
 pub use batch::Batch;
 pub use claim::Claim;
 pub use murmur2::partition as murmur2_partition;
-pub use offsets::{bucket_key, bucket_of, OffsetsTopic, Stored, Waiting, key};
+pub use offsets::{OffsetsTopic, Stored, Waiting, bucket_key, bucket_of, key};
 pub use producer::{Append, OffsetRecord, Producer};
 pub use topics::Admin;

@@ -207,8 +207,10 @@ mod tests {
     /// One poll over these rows (cursor, content); what was sent.
     fn poll(recent: &mut Recent, lookback: Lookback, rows: &[(i128, u8)]) -> Vec<u8> {
         let mut poll = recent.poll();
-        let above: Vec<&(i128, u8)> =
-            rows.iter().filter(|(key, _)| recent.floor.as_ref().is_none_or(|floor| Key::Number(*key) > *floor)).collect();
+        let above: Vec<&(i128, u8)> = rows
+            .iter()
+            .filter(|(key, _)| recent.floor.as_ref().is_none_or(|floor| Key::Number(*key) > *floor))
+            .collect();
         let mut sent = Vec::new();
         for (key, row) in above {
             if recent.meet(&mut poll, Key::Number(*key), hash(*row), lookback) {

@@ -339,7 +339,9 @@ impl QueryCursor {
     fn by_time(&self, column: &str, floor: Option<&Key>) -> String {
         let type_ = if self.clock == Clock::Zoned { "timestamptz" } else { "timestamp" };
         match floor {
-            Some(floor) => format!("{column} > 'epoch'::pg_catalog.{type_} + '{floor} microseconds'::pg_catalog.interval"),
+            Some(floor) => {
+                format!("{column} > 'epoch'::pg_catalog.{type_} + '{floor} microseconds'::pg_catalog.interval")
+            }
             None => format!("{column} IS NOT NULL"),
         }
     }
@@ -350,12 +352,14 @@ pub fn query_conditions(cursor: &QueryCursor, first: Option<&Key>, second: Optio
     let collate = if cursor.collate { " COLLATE \"C\"" } else { "" };
     match (&cursor.timestamp, &cursor.incrementing) {
         (Some(timestamp), None) => {
-            format!(" WHERE {} OR {timestamp} IS NULL ORDER BY {timestamp} NULLS FIRST", cursor.by_time(timestamp, first))
+            format!(
+                " WHERE {} OR {timestamp} IS NULL ORDER BY {timestamp} NULLS FIRST",
+                cursor.by_time(timestamp, first)
+            )
         }
-        (None, Some(incrementing)) => format!(
-            " WHERE {} ORDER BY {incrementing}{collate} NULLS FIRST",
-            cursor.by_id(incrementing, first)
-        ),
+        (None, Some(incrementing)) => {
+            format!(" WHERE {} ORDER BY {incrementing}{collate} NULLS FIRST", cursor.by_id(incrementing, first))
+        }
         (Some(timestamp), Some(incrementing)) => format!(
             " WHERE {} OR ({timestamp} IS NULL AND {}) ORDER BY {timestamp} NULLS FIRST, {incrementing}{collate} NULLS FIRST",
             cursor.by_time(timestamp, first),

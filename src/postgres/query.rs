@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::catalog::Description;
 use super::session::{moment, read};
 use super::{Connection, classify};
-use crate::poll::sql::{self, Clock};
 use crate::poll::Moment;
+use crate::poll::sql::{self, Clock};
 use crate::{Error, Kind, Result};
 
 impl Connection {

@@ -52,7 +52,8 @@ impl Task {
                 let of_query = query_cursor(cursor, &plan.description);
                 let now = connection.clock_micros(of_query.clock, object.polling.timezone.as_deref()).await?;
                 let delivered = object.restore_delivered(cursor, &plan.description)?;
-                let back = LookingBack::new(delivered, &object.polling, cursor, &plan.description, now, name.to_string());
+                let back =
+                    LookingBack::new(delivered, &object.polling, cursor, &plan.description, now, name.to_string());
                 let columns = format!("{}, {}", of_query.leading(), plan.encoder.select_list());
                 (columns, back.conditions(cursor, &plan.description), Some(back))
             }

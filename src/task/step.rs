@@ -123,7 +123,7 @@ impl Task {
             None => object.read_whole(&work, &head, reading.ids.unwrap_or_default()),
         }
         object.count(rows, bytes);
-        object.progress(&source, &head, rows);
+        object.progress(&work, &source, &head, rows);
         let took = began.elapsed();
         object.spend(took);
         object.finish_if_done(self.moment.as_ref());

@@ -146,3 +146,35 @@ async fn a_query_with_a_cursor_looks_back_for_late_commits_and_delivers_no_row_t
     assert_eq!(more(&joined), [2990, 4000, 4001, 4002]);
     assert_eq!(more(&stage.topic("v")), [2990, 4000, 4001, 4002]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_that_is_there_throughout_arrives_in_every_pass_of_bulk_whatever_moves() {
+    let stage = Stage::new("passes");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE p (id int, part int, pad text DEFAULT repeat('x', 300)) PARTITION BY LIST (part);
+             CREATE TABLE p0 PARTITION OF p FOR VALUES IN (0); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);
+             INSERT INTO p (id, part) SELECT i, i % 2 FROM generate_series(1, 3000) i",
+        )
+        .await
+        .unwrap();
+    stage.configure("tables.mode = 'bulk'");
+    let stranger = stage.client().await;
+    stranger.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+    let mut running = stage.run(&["--set", "poll.interval=10ms"]);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while running.log().matches("caught_up").count() < 8 {
+        assert!(std::time::Instant::now() < deadline, "passes do not come:\n{}", running.log());
+        // Rows change their block and their partition all the time.
+        client.batch_execute("UPDATE p SET part = 1 - part WHERE id % 5 = (random() * 4)::int").await.unwrap();
+    }
+    running.await_log("caught_up");
+    let (_, log) = running.stop();
+    let passes = log.matches("caught_up").count();
+    let ids = column(&stage, &stage.topic("p"), "id");
+    for id in 1..=3000 {
+        let times = ids.partition_point(|one| *one <= id) - ids.partition_point(|one| *one < id);
+        assert!(times >= passes, "{id} came {times} times in {passes} passes");
+    }
+}
