@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::avro::{Encoder, RecordNames, Settings};
-use crate::config::{Config, Polling, Schedule};
+use crate::config::{Config, OnChange, Polling, Schedule};
 use crate::kafka::{self, Admin};
 use crate::lookback::{self, Delivered};
 use crate::poll::sql::{self, Clock, Source};
 use crate::poll::{
     Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Values,
-    Verdict, Watermark, Window, Work, source, whole,
+    Verdict, Watermark, Window, Work, filter_words, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
 use crate::progress::{LOADING, STEP};
@@ -170,14 +170,23 @@ impl Object {
     /// A table that was dropped and created again under the same name begins anew; so does an object that is read otherwise
     /// than before.
     pub fn check_identity(&mut self, moment: &Moment) {
-        let (reading, was) = (self.reading(), &self.pending.reading);
+        let reading = self.reading();
+        if self.polling.on_change == OnChange::Continue && self.pending.reading.shape != reading.shape {
+            tracing::info!(object = %self.name, "other columns or rows than before: what changes from now on comes in its new form");
+            self.pending.reading.shape.clone_from(&reading.shape);
+        }
+        let was = &self.pending.reading;
         if self.pending.table != self.table.oid {
             tracing::warn!(
                 object = %self.name, was = self.pending.table, now = self.table.oid,
                 "it is another table than before: it is loaded anew"
             );
         } else if *was != reading {
-            let what = if was.query == reading.query { "mode or cursor" } else { "query" };
+            let what = match () {
+                () if was.query != reading.query => "query",
+                () if was.shape != reading.shape => "choice of columns or rows",
+                () => "mode or cursor",
+            };
             tracing::warn!(
                 object = %self.name, was = was.mode, now = reading.mode, cursor = reading.cursor,
                 "its {what} is another than before: it is loaded anew"
@@ -194,7 +203,7 @@ impl Object {
 
     /// How it is read, as its progress tells.
     pub fn reading(&self) -> Reading {
-        Reading::of(&self.polling.mode, self.query.as_deref())
+        Reading::of(&self.polling.mode, self.query.as_deref(), &self.polling.shape)
     }
 
     /// The OIDs of the tables that hold its rows.
@@ -583,6 +592,21 @@ impl Object {
         Ok(())
     }
 
+    /// Whether its `where` depends on the row alone: a row that enters it as time goes by would never be seen.
+    pub async fn check_filter(&self, connection: &Connection) -> Result<()> {
+        let Some(filter) = &self.polling.shape.filter else { return Ok(()) };
+        let (_, functions) = filter_words(filter);
+        match connection.changing(&functions).await? {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                Kind::Denied,
+                format!("its where calls {name}(), whose answer depends on more than the row"),
+            )
+            .object(self.name.to_string())
+            .hint("rows that enter the condition later would never be delivered; compare columns with each other and with constants")),
+        }
+    }
+
     /// Whether the columns that the mode goes by are there, and can do what it asks of them.
     pub fn check_cursor(&self, description: &Description) -> Result<()> {
         let Some(cursor) = self.polling.mode.cursor() else { return Ok(()) };
@@ -590,7 +614,7 @@ impl Object {
         for name in cursor.columns() {
             let Some(column) = description.columns.iter().find(|column| column.name == *name) else {
                 return Err(Error::new(
-                    Kind::Config,
+                    Kind::Denied,
                     format!("it has no column \"{name}\", which mode {mode} goes by"),
                 )
                 .hint(
@@ -600,7 +624,7 @@ impl Object {
             let is_timestamp = cursor.timestamp.as_deref() == Some(name);
             if is_timestamp && Clock::of(&column.type_.name) == Clock::None {
                 return Err(Error::new(
-                    Kind::Config,
+                    Kind::Denied,
                     format!("column \"{name}\" is {}, not a date or timestamp", column.declared),
                 )
                 .hint("mode incrementing goes by any column that can be ordered"));
@@ -614,7 +638,7 @@ impl Object {
                     "ALTER TABLE … SET NOT NULL, or another mode"
                 };
                 return Err(Error::new(
-                    Kind::Config,
+                    Kind::Denied,
                     format!("column \"{name}\" may be NULL, and such rows would never be newer than any cursor"),
                 )
                 .hint(hint));

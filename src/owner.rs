@@ -140,7 +140,7 @@ impl Owner {
             }
             return;
         }
-        let reading = Reading::of(&choice.polling.mode, choice.query.as_deref());
+        let reading = Reading::of(&choice.polling.mode, choice.query.as_deref(), &choice.polling.shape);
         let fresh = Watermark::new(reading, choice.table.oid, moment);
         let (stored, unreadable) = match self.stored(&key, &shared.offsets, &name) {
             Ok(stored) => (stored, None),

@@ -200,7 +200,7 @@ mod tests {
 
     fn column(attnum: i16, name: &str, type_: &str, typmod: i32, not_null: bool) -> Column {
         let type_ = Type { oid: 0, schema: "pg_catalog".into(), name: type_.into(), class: Class::Base };
-        Column { attnum, name: name.into(), not_null, declared: type_.name.clone(), type_, typmod }
+        Column { attnum, name: name.into(), not_null, declared: type_.name.clone(), type_, typmod, expression: None }
     }
 
     fn encoder() -> Encoder {

@@ -28,7 +28,7 @@ const DECIMAL: &str = "org.apache.kafka.connect.data.Decimal";
 
 /// How this column travels.
 pub(super) fn map(column: &Column, settings: &Settings) -> Mapped {
-    let identifier = escape_identifier(&column.name);
+    let identifier = column.expression.clone().unwrap_or_else(|| escape_identifier(&column.name));
     let mapped = match &column.type_.class {
         Class::Array(element) => of(element, column.typmod, settings).map(|(items, transcoder)| {
             let mut schema = avro("array", None);
@@ -178,6 +178,7 @@ mod tests {
             declared: declared.into(),
             type_: Type { oid: 0, schema: "pg_catalog".into(), name: name.into(), class: Class::Base },
             typmod,
+            expression: None,
         }
     }
 

@@ -101,6 +101,7 @@ mod tests {
             declared: "integer".into(),
             type_: type_.clone(),
             typmod: -1,
+            expression: None,
         };
         let (names, warnings) = fields(&[column(1, "a b"), column(2, "a-b"), column(4, "c")]);
         assert_eq!(names, ["a_b", "a_b_2", "c"]);

@@ -99,9 +99,10 @@ fn copy(choice: &Choice, prospect: &Prospect, stored: Option<&Watermark>, moment
         true => Chunk { from: Tid::default(), to: Tid { block: head.place.blocks.max(1), offset: 0 } },
         false => Pace::default().chunk(next),
     };
-    let fresh = Watermark::new(Reading::of(&choice.polling.mode, None), choice.table.oid, moment);
+    let fresh =
+        Watermark::new(Reading::of(&choice.polling.mode, None, &choice.polling.shape), choice.table.oid, moment);
     let chunk = work.stream.is_chunked().then_some(chunk);
-    sql::copy(source, columns, &work.conditions(chunk, stored.unwrap_or(&fresh), &choice.polling.mode, head.ages))
+    sql::copy(source, columns, &work.conditions(chunk, stored.unwrap_or(&fresh), &choice.polling, head.ages))
 }
 
 /// What the planner thinks of reading the whole table, in the chunk's own transaction.

@@ -80,6 +80,7 @@ impl Survey {
                     return Err(at(error));
                 }
             };
+            let description = choice.polling.shape.apply(description).map_err(at)?;
             let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
             let work =
                 Work { leaf: 0, window: Window { from: 0, to: self.moment.snapshot.xmin }, stream: Stream::Settled };
@@ -103,7 +104,7 @@ impl Survey {
                 }
             }
         };
-        let description = head.description.clone();
+        let description = choice.polling.shape.apply(head.description.clone()).map_err(at)?;
         let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
         let by_index = |stored: &Watermark| {
             let cursor = choice.polling.mode.cursor()?;

@@ -32,8 +32,9 @@ pub use database::Target;
 pub use effective::{Effective, effective};
 pub use load::{Sources, load};
 pub use naming::{Header, Naming};
-pub use polling::{Polling, Schedule};
+pub use polling::{OnChange, Polling, Schedule};
 pub use problem::{Origin, Problem, Problems};
+pub use query::blank as blank_literals;
 pub use secret::{Secret, redact};
 pub use several::{files, load_all};
 

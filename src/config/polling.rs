@@ -7,7 +7,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::key::Takes;
 use super::reader::Reader;
-use crate::poll::{Cursor, Mode};
+use crate::poll::{Cursor, Mask, Mode, Shape, filter_words};
 
 /// How an object is read.
 #[derive(Clone, Debug)]
@@ -24,6 +24,19 @@ pub struct Polling {
     pub lookback_ids: i64,
     /// `cursor.timezone`: in which zone a `timestamp` without one is written by the server's clock.
     pub timezone: Option<String>,
+    /// `columns.*`, `where` and `message.key.columns`: what is delivered of columns and rows.
+    pub shape: Shape,
+    /// `on_change`: what follows when that is another than before.
+    pub on_change: OnChange,
+}
+
+/// What follows when other columns or rows are asked for than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// The object is loaded again, so that every row is there in its new form.
+    Reload,
+    /// What changes from now on comes in its new form.
+    Continue,
 }
 
 /// When an object is polled.
@@ -92,6 +105,7 @@ pub(super) fn polling(reader: &mut Reader<'_>, alias: &str) -> Polling {
     let sweep_interval = key(reader, "sweep.interval");
     let lookback = key(reader, "cursor.lookback");
     let lookback_ids = key(reader, "cursor.lookback_ids");
+    let on_change = key(reader, "on_change");
     let timezone_key = key(reader, "cursor.timezone");
     let timezone = reader.text(&timezone_key);
     if timezone.as_deref().is_some_and(|zone| TimeZone::get(zone).is_err()) {
@@ -104,6 +118,57 @@ pub(super) fn polling(reader: &mut Reader<'_>, alias: &str) -> Polling {
         lookback: reader.time(&lookback),
         lookback_ids: reader.integer(&lookback_ids),
         timezone,
+        shape: shape(reader, alias),
+        on_change: match reader.word(&on_change) {
+            Some("continue") => OnChange::Continue,
+            _ => OnChange::Reload,
+        },
+    }
+}
+
+/// Columns and rows, which only an object set apart may choose.
+fn shape(reader: &mut Reader<'_>, alias: &str) -> Shape {
+    if alias.is_empty() {
+        return Shape::default();
+    }
+    let key = |name: &str| format!("objects.{alias}.{name}");
+    let (include, exclude) = (key("columns.include"), key("columns.exclude"));
+    if reader.is_set(&include) && reader.is_set(&exclude) {
+        reader.refuse(&exclude, format!("one of the two: {include} is set too"));
+    }
+    let salt = reader.raw_secret("columns.mask.salt").and_then(|raw| reader.replaced("columns.mask.salt", raw));
+    let salt = salt.as_ref().map_or("", |salt| salt.reveal());
+    let mask_key = key("columns.mask");
+    let mut mask = Vec::new();
+    for text in reader.list(&mask_key) {
+        let parsed =
+            text.split_once(':').and_then(|(column, rule)| Some((column.to_owned(), Mask::parse(rule, salt)?)));
+        match parsed {
+            Some(parsed) => mask.push(parsed),
+            None => reader
+                .refuse(&mask_key, "column:rule with the rule redact, sha256 or truncate:4, such as \"email:sha256\""),
+        }
+    }
+    let filter_key = key("where");
+    let filter = reader.text(&filter_key);
+    if filter.is_some() && (reader.is_set(&key("query")) || reader.is_set(&key("query_file"))) {
+        reader.refuse(&filter_key, "nothing: the query has a WHERE of its own");
+    }
+    if let Some(filter) = &filter {
+        if let Some(word) = filter_words(filter).0.first() {
+            let needs =
+                format!("a condition on the row alone; rows that enter it later by `{word}` would never be seen");
+            reader.refuse(&filter_key, needs);
+        } else if filter.contains(';') || filter.trim().is_empty() {
+            reader.refuse(&filter_key, "one condition, as after WHERE");
+        }
+    }
+    Shape {
+        include: reader.list(&include),
+        exclude: reader.list(&exclude),
+        mask,
+        filter,
+        key: reader.list(&key("message.key.columns")),
     }
 }
 

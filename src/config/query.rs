@@ -27,7 +27,7 @@ pub(super) fn tidy(text: &str) -> Result<String, String> {
 }
 
 /// The text with comments as spaces, literals and quoted names as `_`, byte for byte: what is left are words and signs.
-fn blank(text: &str) -> String {
+pub fn blank(text: &str) -> String {
     let mut blanked = text.as_bytes().to_vec();
     let mut at = 0;
     let bytes = text.as_bytes();

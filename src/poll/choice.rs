@@ -65,7 +65,10 @@ pub fn choose(config: &Config, found: Vec<FoundTable>) -> Vec<Choice> {
         let polling = alone.map_or(&config.polling, |object| &object.polling).clone();
         let refused = refusal(&table, &polling.mode).or_else(|| collision(&topic, &table.name, &mut taken));
         let query = match table.kind {
-            'v' | 'm' => Some(format!("SELECT * FROM {}", table.name.quoted())),
+            'v' | 'm' => {
+                let filter = polling.shape.filter.as_ref().map(|filter| format!(" WHERE (\n{filter}\n)"));
+                Some(format!("SELECT * FROM {}{}", table.name.quoted(), filter.unwrap_or_default()))
+            }
             _ => table.query.clone(),
         };
         choices.push(Choice { table, topic, polling, query, refused });

@@ -27,6 +27,9 @@ impl Watermark {
         if !self.reading.cursor.is_empty() {
             put("cursor", self.reading.cursor.as_str().into());
         }
+        if !self.reading.shape.is_empty() {
+            put("shape", self.reading.shape.as_str().into());
+        }
         let whole = |column: &Option<String>| column.as_deref().map_or(Value::Null, Value::from);
         if self.position != Values::default() {
             put("timestamp", whole(&self.position.timestamp));
@@ -78,6 +81,7 @@ impl Watermark {
             mode: mode.to_owned(),
             cursor: fields.optional("cursor")?.unwrap_or_default(),
             query: fields.optional("query")?.unwrap_or_default(),
+            shape: fields.optional("shape")?.unwrap_or_default(),
         };
         let mut watermark = Watermark {
             reading,
@@ -385,7 +389,8 @@ mod tests {
     #[test]
     fn a_cursors_two_streams_and_its_bounds_read_back() {
         let mut cursor = watermark();
-        cursor.reading = Reading { mode: "timestamp".into(), cursor: "at".into(), query: String::new() };
+        cursor.reading =
+            Reading { mode: "timestamp".into(), cursor: "at".into(), query: String::new(), shape: "0a".into() };
         let values = Values { timestamp: Some("2024-01-01 \"x\"".into()), incrementing: None };
         cursor.bounds.add(Bound { xmax: 650, values });
         cursor.leaves.get_mut(&16384).unwrap().swept = 600;
@@ -398,7 +403,8 @@ mod tests {
 
     #[test]
     fn a_querys_position_reads_back() {
-        let reading = Reading { mode: "incrementing".into(), cursor: "id".into(), query: "abc".into() };
+        let reading =
+            Reading { mode: "incrementing".into(), cursor: "id".into(), query: "abc".into(), shape: String::new() };
         let mut query = Watermark::new(reading, 0, &moment(700));
         query.position.incrementing = Some("9007199254740993".into());
         assert_eq!(Watermark::from_json(&query.to_json()).unwrap(), query);

@@ -152,6 +152,17 @@ pub fn highest(ask: &Highest<'_>) -> String {
     )
 }
 
+/// The first of these functions, by name, that is known and has no immutable form. (Time zone and formats are pinned, so one
+/// immutable form is enough.)
+pub fn changing(functions: &[String]) -> String {
+    let names: Vec<String> = functions.iter().map(|name| escape_literal(name)).collect();
+    format!(
+        "SELECT (SELECT min(p.proname) FROM pg_catalog.pg_proc p WHERE p.proname IN ({names}) AND NOT EXISTS (\
+         SELECT FROM pg_catalog.pg_proc i WHERE i.proname = p.proname AND i.provolatile = 'i')) AS changing",
+        names = names.join(", ")
+    )
+}
+
 /// Whether a valid index begins with this column.
 pub fn has_index(table: u32, column: i16) -> String {
     format!(

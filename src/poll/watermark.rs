@@ -9,6 +9,7 @@ use super::chunk::Tid;
 use super::history::{History, Verdict};
 use super::mode::Mode;
 use super::moment::{Markers, Moment};
+use super::shape::Shape;
 use super::window::Window;
 
 /// How far an object has been delivered, and what must hold for that to be believed.
@@ -49,16 +50,18 @@ pub struct Reading {
     pub cursor: String,
     /// A query's SHA-256, shortened; empty: a table.
     pub query: String,
+    /// That of what is made of its columns and rows; empty: nothing.
+    pub shape: String,
 }
 
 impl Reading {
     /// A table by xmin.
     pub fn xmin() -> Self {
-        Reading::of(&Mode::Xmin, None)
+        Reading::of(&Mode::Xmin, None, &Shape::default())
     }
 
     /// This mode, of a table or of a query.
-    pub fn of(mode: &Mode, query: Option<&str>) -> Self {
+    pub fn of(mode: &Mode, query: Option<&str>, shape: &Shape) -> Self {
         /// Of SHA-256's 32 bytes: enough to tell a changed query.
         const BYTES: usize = 8;
         let fingerprint = query.map(|query| {
@@ -69,6 +72,7 @@ impl Reading {
             mode: mode.name().to_owned(),
             cursor: mode.cursor().map(|cursor| cursor.columns().collect::<Vec<_>>().join(",")).unwrap_or_default(),
             query: fingerprint.unwrap_or_default(),
+            shape: shape.fingerprint(),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::bound::Side;
 use super::chunk::Chunk;
-use super::mode::Mode;
 use super::watermark::Watermark;
 use super::window::{Ages, Window, except};
+use crate::config::Polling;
 
 /// What one statement reads of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,9 @@ impl Stream {
 
 impl Work {
     /// The condition on a row: where it lies, which transaction wrote it, on which side of the bound its cursor is.
-    pub fn conditions(&self, chunk: Option<Chunk>, watermark: &Watermark, mode: &Mode, ages: Ages) -> String {
+    pub fn conditions(&self, chunk: Option<Chunk>, watermark: &Watermark, polling: &Polling, ages: Ages) -> String {
         let mut conditions: Vec<String> = chunk.iter().map(Chunk::filter).collect();
-        let cursor = mode.cursor().filter(|_| !self.window.is_load());
+        let cursor = polling.mode.cursor().filter(|_| !self.window.is_load());
         if let Some(cursor) = cursor
             && matches!(self.stream, Stream::Index | Stream::Eager)
         {
@@ -61,6 +61,7 @@ impl Work {
             let side = if self.stream == Stream::Sweep { Side::Below } else { Side::Above };
             conditions.push(watermark.bounds.filter(cursor, self.window, ages, side));
         }
+        conditions.extend(polling.shape.filter.iter().map(|filter| format!("(\n{filter}\n)")));
         conditions.join(" AND ")
     }
 }

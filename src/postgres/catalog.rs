@@ -29,6 +29,8 @@ pub struct Column {
     pub type_: Type,
     /// The type modifier with domains resolved; -1: none.
     pub typmod: i32,
+    /// What is selected instead of the column itself, as SQL.
+    pub expression: Option<String>,
 }
 
 /// A type, domains resolved.
@@ -149,6 +151,7 @@ impl RawColumn {
             declared: self.declared,
             type_,
             typmod,
+            expression: None,
         })
     }
 }

@@ -52,11 +52,11 @@ fn name_each_column<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut seen = HashSet::new();
     for (at, name) in names.enumerate() {
         if name == "?column?" {
-            return Err(Error::new(Kind::Config, format!("output column {} of the query has no name", at + 1))
+            return Err(Error::new(Kind::Denied, format!("output column {} of the query has no name", at + 1))
                 .hint("give it one: SELECT … AS total"));
         }
         if !seen.insert(name) {
-            return Err(Error::new(Kind::Config, format!("two output columns of the query are called \"{name}\""))
+            return Err(Error::new(Kind::Denied, format!("two output columns of the query are called \"{name}\""))
                 .hint("give one of them another name: SELECT … AS customer_id"));
         }
     }

@@ -107,6 +107,15 @@ impl Connection {
         flag(&self.row(&sql::has_index(table, column)).await?, "found")
     }
 
+    /// The first of these functions that has no immutable form.
+    pub async fn changing(&self, functions: &[String]) -> Result<Option<String>> {
+        if functions.is_empty() {
+            return Ok(None);
+        }
+        let row = self.row(&sql::changing(functions)).await?;
+        row.try_get("changing").map(|name| name.map(str::to_owned)).map_err(classify)
+    }
+
     /// How far the write-ahead log is on disk.
     pub async fn flushed(&self) -> Result<Lsn> {
         read(&self.row(sql::flushed()).await?, "flushed")

@@ -33,6 +33,7 @@ impl Task {
         if self.moment.as_ref().is_none_or(|known| known.markers != moment.markers) {
             return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
         }
+        let description = object.polling.shape.apply(description)?;
         if object.plan.as_ref().is_none_or(|plan| plan.description != description) {
             connection.commit().await?;
             self.connection = Some(connection);

@@ -28,7 +28,7 @@ impl Task {
         };
         let source = object.source(&work)?;
         let began = Instant::now();
-        let head = match connection.open_chunk(&source, work.window).await {
+        let mut head = match connection.open_chunk(&source, work.window).await {
             Ok(head) => head,
             Err(error) => {
                 // The transaction is in error, the connection is not.
@@ -48,8 +48,10 @@ impl Task {
             self.connection = Some(connection);
             return Ok(Duration::ZERO);
         }
+        head.description = object.polling.shape.apply(head.description)?;
         if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
             connection.commit().await?;
+            object.check_filter(&connection).await?;
             let plan =
                 Plan::make(&shared.config, &shared.registry, &shared.admin, object, head.description, &self.settings)
                     .await?;
@@ -83,7 +85,7 @@ impl Task {
         let with_xid = eager || headers.as_ref().is_some_and(Headers::with_xid);
         let columns = plan.encoder.select_list();
         let columns = if with_xid { format!("xmin, {columns}") } else { columns.to_owned() };
-        let copy = sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, mode, head.ages));
+        let copy = sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, &object.polling, head.ages));
         let copied = Instant::now();
         let (topic, can_shrink) = (object.topic.clone(), object.can_shrink(&work));
         let mut reading = Reading {

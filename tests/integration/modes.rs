@@ -178,3 +178,78 @@ async fn every_row_that_is_there_throughout_arrives_in_every_pass_of_bulk_whatev
         assert!(times >= passes, "{id} came {times} times in {passes} passes");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_whose_timestamp_is_long_before_its_transactions_id_comes_without_a_sweep() {
+    let stage = Stage::new("patient");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON t (at);
+             INSERT INTO t (id) SELECT generate_series(1, 10)",
+        )
+        .await
+        .unwrap();
+    stage.configure("tables.mode = 'timestamp'\ntables.timestamp_column = 'at'\nsweep.interval = '1h'");
+    // Pairs are spaced by the 360th part of the sweep's interval.
+    let mut running = stage.run(&["--set", "sweep.interval=10m"]);
+    running.await_log("caught_up");
+    let mut next = 11;
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !running.log().contains("stream=Index") {
+        assert!(std::time::Instant::now() < deadline, "no bound comes:\n{}", running.log());
+        client.batch_execute(&format!("INSERT INTO t (id) VALUES ({next})")).await.unwrap();
+        next += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // 1. A transaction fixes its now() and writes nothing yet; no snapshot shows it. 2. Others commit, and the bound would rise
+    // beyond that now(). 3. It writes, with an id above all of theirs, and commits.
+    let patient = stage.client().await;
+    patient.batch_execute("BEGIN; SELECT now()").await.unwrap();
+    for id in next..next + 40 {
+        client.batch_execute(&format!("INSERT INTO t (id) VALUES ({id})")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    patient.batch_execute("INSERT INTO t (id) VALUES (1000); COMMIT").await.unwrap();
+    until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&1000));
+    let (_, log) = running.stop();
+    assert!(!log.contains("stream=Sweep"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_and_rows_are_chosen_and_another_choice_loads_again() {
+    let stage = Stage::new("shape");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, region text, email text, note text);
+             INSERT INTO t SELECT i, CASE WHEN i % 2 = 0 THEN 'EU' ELSE 'US' END, 'a@b.c', 'n' FROM generate_series(1, 10) i",
+        )
+        .await
+        .unwrap();
+    let shape = "objects.t.table = 't'\nobjects.t.where = \"region = 'EU'\"\nobjects.t.columns.exclude = ['note']\n\
+                 objects.t.columns.mask = ['email:sha256', 'region:truncate:1']\ncolumns.mask.salt = 'pepper'";
+    stage.configure(shape);
+    stage.run_once();
+    let first = records(&stage.kafka, &stage.topic("t"));
+    assert_eq!(column(&stage, &stage.topic("t"), "id"), [2, 4, 6, 8, 10]);
+    let row: String = client.query_one("SELECT encode(sha256('peppera@b.c'), 'hex')", &[]).await.unwrap().get(0);
+    assert_eq!(format!("{:?}", first[0].get("email")), format!("String({row:?})"));
+    assert_eq!(format!("{:?}", first[0].get("region")), "String(\"E\")");
+    assert!(!format!("{:?}", first[0].value).contains("note"));
+    stage.configure(&format!(
+        "on_change = 'continue'\n{}",
+        shape.replace("'note'", "'note', 'email'").replace("'email:sha256', ", "")
+    ));
+    client.batch_execute("UPDATE t SET note = 'm' WHERE id = 2").await.unwrap();
+    stage.run_once();
+    assert_eq!(column(&stage, &stage.topic("t"), "id"), [2, 2, 4, 6, 8, 10]);
+    stage.configure("objects.t.table = 't'");
+    let log = stage.run_once();
+    assert!(log.contains("its choice of columns or rows is another than before: it is loaded anew"), "{log}");
+    assert_eq!(column(&stage, &stage.topic("t"), "id").len(), 16);
+    stage.configure("objects.t.table = 't'\nobjects.t.where = 'note < to_char(now(), $$YYYY$$)'");
+    let refused = stage.strandline(&["run", "--once"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("its where calls now()"), "{said}");
+}
