@@ -59,6 +59,7 @@ fn encoder(fields: &[Field]) -> Encoder {
         declared: (*type_).to_owned(),
         type_: Type { oid: 0, schema: "pg_catalog".into(), name: (*type_).to_owned(), class: Class::Base },
         typmod: *typmod,
+        expression: None,
     };
     let description = Description { columns: fields.iter().enumerate().map(column).collect(), key: vec![0] };
     let names = RecordNames::new("bench", &TableName::new("public", "t"));

@@ -9,10 +9,10 @@ use crate::avro::{Encoder, RecordNames, Settings};
 use crate::config::{Config, OnChange, Polling, Schedule};
 use crate::kafka::{self, Admin};
 use crate::lookback::{self, Delivered};
-use crate::poll::sql::{self, Clock, Source};
+use crate::poll::sql::{self, Source};
 use crate::poll::{
     Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Values,
-    Verdict, Watermark, Window, Work, filter_words, source, whole,
+    Verdict, Watermark, Window, Work, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
 use crate::progress::{LOADING, STEP};
@@ -591,61 +591,6 @@ impl Object {
         }
         Ok(())
     }
-
-    /// Whether its `where` depends on the row alone: a row that enters it as time goes by would never be seen.
-    pub async fn check_filter(&self, connection: &Connection) -> Result<()> {
-        let Some(filter) = &self.polling.shape.filter else { return Ok(()) };
-        let (_, functions) = filter_words(filter);
-        match connection.changing(&functions).await? {
-            None => Ok(()),
-            Some(name) => Err(Error::new(
-                Kind::Denied,
-                format!("its where calls {name}(), whose answer depends on more than the row"),
-            )
-            .object(self.name.to_string())
-            .hint("rows that enter the condition later would never be delivered; compare columns with each other and with constants")),
-        }
-    }
-
-    /// Whether the columns that the mode goes by are there, and can do what it asks of them.
-    pub fn check_cursor(&self, description: &Description) -> Result<()> {
-        let Some(cursor) = self.polling.mode.cursor() else { return Ok(()) };
-        let mode = self.polling.mode.name();
-        for name in cursor.columns() {
-            let Some(column) = description.columns.iter().find(|column| column.name == *name) else {
-                return Err(Error::new(
-                    Kind::Denied,
-                    format!("it has no column \"{name}\", which mode {mode} goes by"),
-                )
-                .hint(
-                    "names match as stored; give the object a mode of its own in [objects], or leave the table out",
-                ));
-            };
-            let is_timestamp = cursor.timestamp.as_deref() == Some(name);
-            if is_timestamp && Clock::of(&column.type_.name) == Clock::None {
-                return Err(Error::new(
-                    Kind::Denied,
-                    format!("column \"{name}\" is {}, not a date or timestamp", column.declared),
-                )
-                .hint("mode incrementing goes by any column that can be ordered"));
-            }
-            // A query's columns never say it; rows without a cursor are found when they come.
-            let may_be_null = is_timestamp && cursor.incrementing.is_some();
-            if !column.not_null && !may_be_null && self.query.is_none() {
-                let hint = if is_timestamp {
-                    "ALTER TABLE … SET NOT NULL, or mode timestamp+incrementing, which finds such rows by their id"
-                } else {
-                    "ALTER TABLE … SET NOT NULL, or another mode"
-                };
-                return Err(Error::new(
-                    Kind::Denied,
-                    format!("column \"{name}\" may be NULL, and such rows would never be newer than any cursor"),
-                )
-                .hint(hint));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Plan {
@@ -659,7 +604,7 @@ impl Plan {
         settings: &Settings,
     ) -> Result<Plan> {
         let at = |error: Error| error.object(object.name.to_string());
-        object.check_cursor(&description).map_err(at)?;
+        object.polling.mode.check(object.query.is_some(), &description).map_err(at)?;
         let names = RecordNames::new(&config.topic.prefix, &object.name);
         let mut encoder = Encoder::new(&names, &description, settings).map_err(at)?;
         for warning in encoder.warnings() {

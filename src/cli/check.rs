@@ -4,10 +4,11 @@ use std::io::Write;
 
 use serde_json::json;
 
+use super::survey::Survey;
 use super::{DONE, FAILED};
 use crate::config::Config;
 use crate::kafka::Admin;
-use crate::poll::{TableName, choose, sql};
+use crate::poll::{TableName, sql};
 use crate::postgres::Connection;
 use crate::registry::Registry;
 use crate::{Error, Kind, Result};
@@ -60,10 +61,12 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
             Err(error.hint("the role needs what PostgreSQL grants to everybody: pg_control_system() and friends")),
         ),
     }
-    let choices = match connection.discover().await {
-        Ok(tables) => choose(config, tables),
+    drop(connection);
+    let survey = match Survey::make(config).await {
+        Ok(survey) => survey,
         Err(error) => return found("tables", Err(error)),
     };
+    let choices = &survey.choices;
     if choices.is_empty() {
         let patterns: Vec<String> = config.tables.include.iter().map(ToString::to_string).collect();
         found(
@@ -82,7 +85,7 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
                 .hint("check tables.include; names match as stored")),
         );
     }
-    for choice in &choices {
+    for choice in choices {
         let name = choice.table.name.to_string();
         match &choice.refused {
             Some(error) => {
@@ -93,7 +96,16 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
                 };
                 found("table", Err(told));
             }
-            None => found("table", Ok(format!("{name} → {}", choice.topic))),
+            None => match survey.prospect(config, choice, None).await {
+                Ok(prospect) => {
+                    let _ = survey.connection.rollback().await;
+                    let what = if choice.query.is_some() && choice.table.oid == 0 { "query" } else { "table" };
+                    let columns = prospect.description.columns.len();
+                    let mode = &choice.polling.mode;
+                    found(what, Ok(format!("{name} → {}, mode {mode}, {columns} columns", choice.topic)));
+                }
+                Err(error) => found("table", Err(error)),
+            },
         }
     }
 }

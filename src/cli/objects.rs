@@ -8,7 +8,7 @@ use super::table::{Table, seconds, size, thousands};
 use super::{DONE, FAILED, print};
 use crate::Result;
 use crate::config::Config;
-use crate::poll::{Choice, Moment, Watermark};
+use crate::poll::{Choice, Mode, Moment, Watermark};
 use crate::postgres::Holder;
 
 /// What an object is doing.
@@ -39,6 +39,11 @@ struct Progress {
     xids_behind: u64,
     seconds_behind: Option<u64>,
     caught_up: bool,
+    /// Rows are read ahead of a window that somebody holds back.
+    ahead: usize,
+    /// Of bulk and queries.
+    passes: u64,
+    pass_at: i64,
 }
 
 /// Lists all objects.
@@ -95,13 +100,21 @@ fn leaves(choice: &Choice) -> impl Iterator<Item = u32> {
     choice.table.leaves.iter().map(|leaf| leaf.oid)
 }
 
+/// Whether it is read from end to end, with pauses.
+fn is_in_passes(choice: &Choice) -> bool {
+    choice.query.is_some() || choice.polling.mode == Mode::Bulk
+}
+
 fn is_loading(choice: &Choice, watermark: &Watermark) -> bool {
+    if is_in_passes(choice) {
+        return watermark.passes == 0;
+    }
     !choice.table.leaves.is_empty() && watermark.floor(leaves(choice)) == 0
 }
 
 fn progress(choice: &Choice, watermark: &Watermark, moment: &Moment) -> Progress {
     let xmin = watermark.floor(leaves(choice));
-    let caught_up = xmin >= moment.snapshot.xmin;
+    let caught_up = if is_in_passes(choice) { watermark.passes > 0 } else { xmin >= moment.snapshot.xmin };
     // The newest moment of which everything is delivered.
     let at = watermark.history.entries().iter().rev().find(|entry| entry.xmin <= xmin).map(|entry| entry.at);
     let since = |at: i64| u64::try_from(jiff::Timestamp::now().as_second() - at).unwrap_or(0);
@@ -110,8 +123,15 @@ fn progress(choice: &Choice, watermark: &Watermark, moment: &Moment) -> Progress
         rows: watermark.rows,
         bytes: watermark.bytes,
         xids_behind: moment.snapshot.xmax.saturating_sub(xmin),
-        seconds_behind: if caught_up { Some(0) } else { at.map(since) },
+        seconds_behind: match () {
+            () if is_in_passes(choice) => (watermark.pass_at > 0).then(|| since(watermark.pass_at)),
+            () if caught_up => Some(0),
+            () => at.map(since),
+        },
         caught_up,
+        ahead: watermark.leaves.values().map(|leaf| leaf.ahead.len()).sum(),
+        passes: watermark.passes,
+        pass_at: watermark.pass_at,
     }
 }
 
@@ -134,7 +154,7 @@ fn to_text(config: &Config, stored: &StoredProgress, objects: &[Object<'_>], hol
     if let Some(holder) = holder {
         text.push_str(&format!("held back by {}: rows written since it began wait for its end\n", holder_text(holder)));
     }
-    let mut table = Table::new(&["OBJECT", "STATE", "ROWS", "BYTES", "XMIN", "BEHIND", "TOPIC"]);
+    let mut table = Table::new(&["OBJECT", "MODE", "STATE", "ROWS", "BYTES", "XMIN", "BEHIND", "TOPIC"]);
     for object in objects {
         table.row(object.row());
     }
@@ -176,10 +196,11 @@ impl Object<'_> {
         let progress = |show: &dyn Fn(&Progress) -> String| self.progress.as_ref().map_or("-".to_owned(), show);
         vec![
             self.choice.table.name.to_string(),
+            self.choice.polling.mode.to_string(),
             state,
             progress(&|progress| thousands(progress.rows)),
             progress(&|progress| size(progress.bytes)),
-            progress(&|progress| progress.xmin.to_string()),
+            progress(&|progress| if progress.xmin == 0 { "-".to_owned() } else { progress.xmin.to_string() }),
             progress(&Progress::behind),
             self.choice.topic.clone(),
         ]
@@ -194,12 +215,16 @@ impl Object<'_> {
         };
         let progress = self.progress.as_ref();
         json!({
-            "object": self.choice.table.name.to_string(), "topic": self.choice.topic, "mode": "xmin", "state": state,
+            "object": self.choice.table.name.to_string(), "topic": self.choice.topic, "mode": self.choice.polling.mode.name(), "state": state,
             "percent": percent, "reason": reason,
             "caught_up": progress.is_some_and(|progress| progress.caught_up),
             "xmin": progress.map(|progress| progress.xmin), "rows": progress.map(|progress| progress.rows),
             "bytes": progress.map(|progress| progress.bytes), "xids_behind": progress.map(|progress| progress.xids_behind),
             "seconds_behind": progress.and_then(|progress| progress.seconds_behind),
+            "window": progress.map(|progress| if progress.ahead > 0 { "eager" } else { "settled" }),
+            "transactions_ahead": progress.map(|progress| progress.ahead),
+            "passes": progress.map(|progress| progress.passes),
+            "pass_at": progress.map(|progress| progress.pass_at).filter(|at| *at > 0),
         })
     }
 }
@@ -207,7 +232,9 @@ impl Object<'_> {
 impl Progress {
     fn behind(&self) -> String {
         match self.seconds_behind {
+            Some(time) if self.passes > 0 => format!("pass {}, {} ago", thousands(self.passes), seconds(time)),
             _ if self.caught_up => "0s".to_owned(),
+            _ if self.ahead > 0 => format!("0s ({} transactions read ahead)", thousands(self.ahead as u64)),
             Some(time) => format!("{} ({} xids)", seconds(time), thousands(self.xids_behind)),
             None => format!("{} xids", thousands(self.xids_behind)),
         }
@@ -219,7 +246,17 @@ mod tests {
     use super::*;
 
     fn progress(caught_up: bool, seconds_behind: Option<u64>) -> Progress {
-        Progress { xmin: 7, rows: 1, bytes: 2, xids_behind: 1234, seconds_behind, caught_up }
+        Progress {
+            xmin: 7,
+            rows: 1,
+            bytes: 2,
+            xids_behind: 1234,
+            seconds_behind,
+            caught_up,
+            ahead: 0,
+            passes: 0,
+            pass_at: 0,
+        }
     }
 
     #[test]

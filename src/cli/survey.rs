@@ -59,6 +59,16 @@ impl Survey {
         names.iter().map(find).collect()
     }
 
+    /// The description as it is delivered, if it has what the mode goes by. An error ends the transaction.
+    async fn fitting(&self, choice: &Choice, description: Description) -> Result<Description> {
+        let shaped = choice.polling.shape.apply(description);
+        let checked = shaped.and_then(|shaped| choice.polling.mode.check(false, &shaped).map(|()| shaped));
+        if checked.is_err() {
+            self.connection.rollback().await?;
+        }
+        checked
+    }
+
     /// Opens the object's next chunk, to be closed with [`Connection::rollback`]: the lock is held until then.
     pub async fn prospect(&self, config: &Config, choice: &Choice, stored: Option<&Watermark>) -> Result<Prospect> {
         if let Some(refused) = &choice.refused {
@@ -81,10 +91,14 @@ impl Survey {
                 }
             };
             let description = choice.polling.shape.apply(description).map_err(at)?;
+            choice.polling.mode.check(true, &description).map_err(at)?;
             let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
             let work =
                 Work { leaf: 0, window: Window { from: 0, to: self.moment.snapshot.xmin }, stream: Stream::Settled };
             return Ok(Prospect { source: None, work, head: None, description, encoder });
+        }
+        if let Some(filter) = &choice.polling.shape.filter {
+            self.connection.check_filter(filter).await.map_err(at)?;
         }
         let (leaf, window) = next(choice, stored, &self.moment)
             .ok_or_else(|| at(Error::new(Kind::Denied, "it has no partition that could be read yet")))?;
@@ -104,7 +118,7 @@ impl Survey {
                 }
             }
         };
-        let description = choice.polling.shape.apply(head.description.clone()).map_err(at)?;
+        let description = self.fitting(choice, head.description.clone()).await.map_err(at)?;
         let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
         let by_index = |stored: &Watermark| {
             let cursor = choice.polling.mode.cursor()?;

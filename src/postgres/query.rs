@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::catalog::Description;
 use super::session::{moment, read};
 use super::{Connection, classify};
-use crate::poll::Moment;
 use crate::poll::sql::{self, Clock};
+use crate::poll::{Moment, filter_words};
 use crate::{Error, Kind, Result};
 
 impl Connection {
@@ -26,6 +26,19 @@ impl Connection {
         let row =
             rows.first().ok_or_else(|| Error::new(Kind::Transient, "a query's columns could not be described"))?;
         Ok((moment, Description::from_json(&read::<String>(row, "description")?)?))
+    }
+
+    /// Whether a `where` depends on the row alone: a row that enters it as time goes by would never be seen.
+    pub async fn check_filter(&self, filter: &str) -> Result<()> {
+        let (_, functions) = filter_words(filter);
+        match self.changing(&functions).await? {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                Kind::Denied,
+                format!("its where calls {name}(), whose answer depends on more than the row"),
+            )
+            .hint("rows that enter the condition later would never be delivered; compare columns with each other and with constants")),
+        }
     }
 
     /// The server's clock as a cursor of this sort counts it, if the server writes it.

@@ -51,7 +51,9 @@ impl Task {
         head.description = object.polling.shape.apply(head.description)?;
         if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
             connection.commit().await?;
-            object.check_filter(&connection).await?;
+            if let Some(filter) = &object.polling.shape.filter {
+                connection.check_filter(filter).await?;
+            }
             let plan =
                 Plan::make(&shared.config, &shared.registry, &shared.admin, object, head.description, &self.settings)
                     .await?;
