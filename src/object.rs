@@ -562,6 +562,8 @@ impl Object {
         let behind = moment.map_or(0, |moment| moment.snapshot.xmax.saturating_sub(xmin));
         if self.is_in_passes() && self.polling.mode != Mode::Bulk && clock.rows == 0 {
             tracing::debug!(object = %self.name, seconds, "nothing new");
+        } else if self.is_in_passes() && self.polling.mode != Mode::Bulk && !clock.load {
+            tracing::debug!(object = %self.name, rows = clock.rows, seconds, "delta");
         } else if self.is_in_passes() {
             tracing::info!(object = %self.name, mode = %self.polling.mode, rows = clock.rows, seconds, passes = self.pending.passes, "caught_up");
         } else if clock.load {

@@ -109,7 +109,7 @@ impl Shared {
         match holder {
             Some(holder) => tracing::info!(
                 pid = %holder.who, user = %holder.user, database = %holder.database, xid = holder.xid, xids_behind = holder.age,
-                xmin = moment.snapshot.xmin, "held back by an open transaction: rows written since it began wait for its end"
+                xmin = moment.snapshot.xmin, "held back by an open transaction: what is small is read ahead, rows of large tables written since it began wait for its end"
             ),
             None => {
                 tracing::info!(xmin = moment.snapshot.xmin, "held back by a transaction that cannot be seen from here")

@@ -122,7 +122,7 @@ fn progress(choice: &Choice, watermark: &Watermark, moment: &Moment) -> Progress
         xmin,
         rows: watermark.rows,
         bytes: watermark.bytes,
-        xids_behind: moment.snapshot.xmax.saturating_sub(xmin),
+        xids_behind: if is_in_passes(choice) { 0 } else { moment.snapshot.xmax.saturating_sub(xmin) },
         seconds_behind: match () {
             () if is_in_passes(choice) => (watermark.pass_at > 0).then(|| since(watermark.pass_at)),
             () if caught_up => Some(0),
@@ -152,7 +152,10 @@ async fn share(survey: &Survey, choice: &Choice, watermark: &Watermark) -> Resul
 fn to_text(config: &Config, stored: &StoredProgress, objects: &[Object<'_>], holder: Option<&Holder>) -> String {
     let mut text = format!("connector {}: {}\n", config.name, stored.worker().text());
     if let Some(holder) = holder {
-        text.push_str(&format!("held back by {}: rows written since it began wait for its end\n", holder_text(holder)));
+        text.push_str(&format!(
+            "held back by {}: what is small is read ahead, rows of large tables written since wait for its end\n",
+            holder_text(holder)
+        ));
     }
     let mut table = Table::new(&["OBJECT", "MODE", "STATE", "ROWS", "BYTES", "XMIN", "BEHIND", "TOPIC"]);
     for object in objects {

@@ -21,6 +21,8 @@ struct Change {
     partition: i32,
     before: Option<Vec<u8>>,
     after: Option<Vec<u8>>,
+    /// What a query has delivered of late: void with its progress.
+    buckets: Vec<Vec<u8>>,
 }
 
 /// Lists what is stored.
@@ -79,7 +81,8 @@ async fn change(config: &Config, objects: &[String], after: Option<Vec<u8>>, con
         // Where it is stored counts: a record elsewhere would be left behind.
         let before = stored.offsets.get(&key);
         let partition = before.map_or_else(|| topic.partition(&key), |(partition, _)| *partition);
-        Change { before: before.map(|(_, value)| value.clone()), after: after.clone(), partition, key }
+        let buckets = stored.buckets.get(&key).cloned().unwrap_or_default();
+        Change { before: before.map(|(_, value)| value.clone()), after: after.clone(), partition, key, buckets }
     };
     let changes: Vec<Change> = keys.into_iter().map(change).collect();
     if after.is_none()
@@ -125,9 +128,13 @@ fn write(config: &Config, topic: &str, changes: &[Change]) -> Result<()> {
             false => Producer::at_least_once(&config.kafka, &config.name)?,
         };
         producer.init(PATIENCE)?;
-        let record = |change: &Change| OffsetRecord { partition, key: change.key.clone(), value: change.after.clone() };
+        let records = |change: &Change| {
+            let own = OffsetRecord { partition, key: change.key.clone(), value: change.after.clone() };
+            let void = |key: &Vec<u8>| OffsetRecord { partition, key: key.clone(), value: None };
+            std::iter::once(own).chain(change.buckets.iter().map(void)).collect::<Vec<_>>()
+        };
         let records: Vec<OffsetRecord> =
-            changes.iter().filter(|change| change.partition == partition).map(record).collect();
+            changes.iter().filter(|change| change.partition == partition).flat_map(records).collect();
         producer.begin()?;
         producer.commit(topic, &records, PATIENCE)?;
     }
@@ -182,6 +189,7 @@ mod tests {
             partition: 3,
             before: Some(b"{}".to_vec()),
             after: None,
+            buckets: Vec::new(),
         };
         assert_eq!(
             change.to_text(),

@@ -8,8 +8,8 @@ use super::stored::StoredProgress;
 use super::survey::{Prospect, Survey};
 use super::table::{size, thousands};
 use super::{DONE, FAILED, print};
-use crate::config::Config;
-use crate::poll::{Choice, Chunk, Moment, Pace, Reading, Tid, Watermark, Window, sql};
+use crate::config::{Config, Schedule};
+use crate::poll::{Choice, Chunk, Mode, Moment, Pace, Reading, Tid, Watermark, Window, sql};
 use crate::postgres::Estimate;
 use crate::{Error, Result};
 
@@ -55,7 +55,7 @@ pub async fn plan(config: &Config, names: &[String], as_json: bool) -> Result<u8
         print(&format!("{}\n", json!({ "connector": config.name, "plans": plans })));
     } else {
         for (name, plan) in &plans {
-            print(&to_text(config, name, plan));
+            print(&to_text(name, plan));
         }
     }
     Ok(if failed { FAILED } else { DONE })
@@ -82,7 +82,7 @@ async fn plan_one<'a>(
         sql: copy(choice, &prospect, watermark.as_ref(), &survey.moment, false),
         estimate: estimate?,
         key: key.map(|column| column.name.clone()).collect(),
-        pace: interval(bytes, config.shortest_interval()),
+        pace: interval(bytes, wanted(choice)),
     })
 }
 
@@ -117,6 +117,31 @@ async fn estimate(
     survey.connection.explain(query).await
 }
 
+/// The interval of an object; by the clock the shortest that counts is a minute.
+fn wanted(choice: &Choice) -> Duration {
+    match choice.polling.schedule {
+        Schedule::Every(interval) => interval,
+        Schedule::Cron(..) => Duration::from_secs(60),
+    }
+}
+
+/// In words, which rows come next.
+fn window_text(plan: &Plan<'_>) -> String {
+    let Window { from, to } = plan.window;
+    match &plan.choice.polling.mode {
+        Mode::Bulk => "everything, in each pass".to_owned(),
+        Mode::Cursor(cursor) if plan.choice.query.is_some() => {
+            format!("rows by {cursor}, from a lookback below the highest delivered on")
+        }
+        _ if plan.window.is_load() => format!("historical load: every row written by a transaction below {to}"),
+        _ if plan.window.is_empty() => format!("nothing: everything below {to} is delivered"),
+        Mode::Cursor(cursor) => {
+            format!("delta by {cursor}: rows written by transactions from {from} up to, not including, {to}")
+        }
+        Mode::Xmin => format!("delta: rows written by transactions from {from} up to, not including, {to}"),
+    }
+}
+
 /// Whether a table of so many bytes can be swept as often as the interval says.
 fn interval(bytes: u64, wanted: Duration) -> Interval {
     let sweep = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
@@ -124,36 +149,39 @@ fn interval(bytes: u64, wanted: Duration) -> Interval {
     Interval { sweep, every, kept: every == wanted }
 }
 
-fn to_text(config: &Config, name: &str, plan: &Result<Plan<'_>>) -> String {
+fn to_text(name: &str, plan: &Result<Plan<'_>>) -> String {
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => return format!("{name}: FAILED\n  {}\n\n", error.report().replace('\n', "\n  ")),
     };
-    let Window { from, to } = plan.window;
-    let window = match plan.window {
-        window if window.is_load() => format!("historical load: every row written by a transaction below {to}"),
-        window if window.is_empty() => format!("nothing: everything below {to} is delivered"),
-        _ => format!("delta: rows written by transactions from {from} up to, not including, {to}"),
-    };
+    let window = window_text(plan);
     let Interval { sweep, every, kept } = &plan.pace;
-    let wanted = humantime::format_duration(config.shortest_interval());
-    let pace = match kept {
-        true => format!("every {wanted}, as configured"),
-        false => format!(
+    let wanted = humantime::format_duration(wanted(plan.choice));
+    let by_index = plan.choice.polling.mode.cursor().is_some();
+    let pace = match (&plan.choice.polling.schedule, *kept || by_index) {
+        (Schedule::Cron(cron, zone), _) => format!("at {cron} in {}", zone.iana_name().unwrap_or("this time zone")),
+        (_, true) => format!("every {wanted}, as configured"),
+        (_, false) => format!(
             "every {} instead of {wanted}: finding changed rows reads the table, at most 5 % of the time",
             humantime::format_duration(Duration::from_secs(every.as_secs()))
+        ),
+    };
+    let size = match plan.choice.query {
+        Some(_) => "unknown: it is what the query makes of it".to_owned(),
+        None => format!(
+            "{} in {} table(s); reading all of it takes about {:.1} s at 500 MB/s",
+            size(plan.bytes),
+            plan.choice.table.leaves.len(),
+            sweep.as_secs_f64()
         ),
     };
     let key = if plan.key.is_empty() { "none".to_owned() } else { plan.key.join(", ") };
     format!(
         "{name} → {topic}\n  mode      {mode}\n  key       {key}\n  window    {window}\n  \
-         size      {size} in {leaves} table(s); a delta takes about {sweep:.1} s at 500 MB/s\n  \
-         deltas    {pace}\n  planner   {node}, cost {cost:.0}, {rows} rows of {width} bytes\n  sql       {sql}\n\n",
+         size      {size}\n  \
+         polls     {pace}\n  planner   {node}, cost {cost:.0}, {rows} rows of {width} bytes\n  sql       {sql}\n\n",
         topic = plan.choice.topic,
         mode = plan.choice.polling.mode,
-        size = size(plan.bytes),
-        leaves = plan.choice.table.leaves.len(),
-        sweep = sweep.as_secs_f64(),
         node = plan.estimate.node,
         cost = plan.estimate.cost,
         rows = thousands(plan.estimate.rows as u64),

@@ -14,6 +14,8 @@ pub struct StoredProgress {
     pub topic: Option<OffsetsTopic>,
     /// Source offsets by key, each with its partition.
     pub offsets: BTreeMap<Vec<u8>, (i32, Vec<u8>)>,
+    /// The keys of the rows that queries have delivered of late, by the query's own key.
+    pub buckets: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
     /// Who signed for which partition.
     pub claims: BTreeMap<i32, Claim>,
 }
@@ -26,7 +28,14 @@ impl StoredProgress {
         let Some(topic) = found else { return Ok(StoredProgress::default()) };
         let mut stored = StoredProgress::default();
         for (partition, held) in topic.glance(&config.name)? {
-            stored.offsets.extend(held.offsets.into_iter().map(|(key, value)| (key, (partition, value))));
+            for (key, value) in held.offsets {
+                match kafka::bucket_of(&key) {
+                    Some((object, ..)) => stored.buckets.entry(object).or_default().push(key),
+                    None => {
+                        stored.offsets.insert(key, (partition, value));
+                    }
+                }
+            }
             stored.claims.extend(held.claim.map(|claim| (partition, claim)));
         }
         stored.topic = Some(topic);

@@ -8,7 +8,7 @@ use super::Task;
 use crate::Result;
 use crate::object::Object;
 use crate::poll::sql::{Clock, Highest};
-use crate::poll::{Bound, Bounds, Moment, Seen, Values};
+use crate::poll::{Bound, Bounds, Mode, Moment, Seen, Values};
 use crate::postgres::Connection;
 
 /// A sweep is skipped while the change counters stand still, but never for longer than this, as they lag.
@@ -88,7 +88,8 @@ impl Task {
             if object.is_in_passes() {
                 let due = if once { object.pending.passes == object.passes_before } else { object.is_due(now, clock) };
                 if (due || object.next().is_some()) && object.begin_pass(moment, clock) {
-                    object.start_clock(now, true);
+                    let load = object.polling.mode == Mode::Bulk || object.is_loading();
+                    object.start_clock(now, load);
                 }
                 continue;
             }
