@@ -17,13 +17,15 @@
 //!
 //! # The words
 //!
-//! Kafka Connect's: a **connector** is one configured stream from one database; an **object** is a table on its way into a
-//! topic; a **task** is a thread with some of the objects; **source partition** and **source offset** are the key and the
+//! Kafka Connect's: a **connector** is one configured stream from one database; an **object** is a table, view or query on
+//! its way into a topic; a **task** is a thread with some of the objects; **source partition** and **source offset** are the key and the
 //! value under which progress is stored; a **subject** is a schema's name in the registry.
 //!
 //! Ours: the **watermark** is the progress of one object; a **window** is the half-open range of transaction ids that one
 //! **sweep** over a table delivers; a **chunk** is what one statement reads; the **historical load** is the first sweep, a
-//! **delta** every later one; a **step** reads one chunk and hands it to the producer.
+//! **delta** every later one; a **step** reads one chunk and hands it to the producer. In cursor modes a **bound** says from
+//! which cursor on an index shows what a window holds; the **sweep** of such an object delivers what lies at or below. A
+//! **pass** is one reading of everything, in `bulk` and of queries.
 //!
 //! # The rooms
 //!
@@ -32,13 +34,14 @@
 //! | [`cli`] | one file per command |
 //! | [`config`] | what may be configured, where it comes from, every mistake with its remedy |
 //! | [`worker`] | what tasks share, which partitions each gets, the order of the end |
-//! | [`task`] | the loop |
+//! | [`task`] | the loop; `task/begin` what there is to read after a look, `task/step` one step of a table, `task/query` one poll of a query |
 //! | [`reading`] | one COPY on its way into the producer |
 //! | [`owner`] | one partition of the offsets topic: its producer, its objects, its Kafka transaction |
 //! | [`layout`] | moves stored progress when the offsets topic got more partitions |
+//! | [`lookback`] | a query's cursor at work: where it begins, which rows were delivered already |
 //! | [`headers`] | what a record tells of its origin, where that was asked for |
-//! | [`object`] | one table: what is known, what is believed, how it is encoded |
-//! | [`poll`] | pure: window, chunk, watermark, history, pace, SQL as text |
+//! | [`object`] | one object: what is known, what is believed, how it is encoded |
+//! | [`poll`] | pure: mode, window, bound, work, chunk, watermark and its JSON, history, pace, shape, SQL as text |
 //! | [`postgres`] | connection, TLS, catalog, one chunk's transaction |
 //! | [`avro`] | pure: the type mapping, schemas, transcoders |
 //! | [`registry`] | subjects, schema ids |
