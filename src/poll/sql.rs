@@ -3,15 +3,14 @@
 //! All go through the simple protocol: one round trip for several statements, no prepared statement that a pooler could
 //! hand to somebody else, and settings that last for the transaction only.
 
-use std::time::Duration;
-
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::mode::Cursor;
 use super::name::TableName;
-use super::recent::Key;
-use super::running::Seen;
 use super::window::{Window, raw};
+
+mod cursor;
+
+pub use cursor::{Clock, Highest, QueryCursor, clock_micros, highest, query_conditions, running};
 
 /// The columns of a [`super::Moment`]. The position in the log is read after the snapshot that the statement uses, so
 /// everything the snapshot sees ended before it. `pg_walfile_name` knows a promotion at once, `pg_control_checkpoint` late.
@@ -58,98 +57,6 @@ pub fn session() -> &'static str {
 pub fn flushed() -> &'static str {
     "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
      ELSE pg_catalog.pg_current_wal_flush_lsn() END AS flushed"
-}
-
-/// The transactions that run in this database, each by its virtual id, prepared ones too, and the clock before it was
-/// looked (facts: xmin.md §3). It has to be read before the snapshot that follows. Of a prepared transaction neither pid nor
-/// database is shown: all count.
-pub fn running() -> &'static str {
-    "SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS clock, coalesce((\
-       SELECT pg_catalog.string_agg(DISTINCT l.virtualtransaction, ' ') FROM pg_catalog.pg_locks l \
-       LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-       WHERE (l.locktype = 'virtualxid' AND a.usesysid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() \
-              AND a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) \
-          OR (l.locktype = 'transactionid' AND l.pid IS NULL)), '') AS running"
-}
-
-/// What a column's type is to a cursor's bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
-    /// `timestamptz`: the server's clock itself.
-    Zoned,
-    /// `timestamp`.
-    Local,
-    /// `date`: changes of a day share a value.
-    Date,
-    /// Anything that is not a time.
-    None,
-}
-
-impl Clock {
-    /// Of a type of `pg_catalog`.
-    pub fn of(type_: &str) -> Clock {
-        match type_ {
-            "timestamptz" => Clock::Zoned,
-            "timestamp" => Clock::Local,
-            "date" => Clock::Date,
-            _ => Clock::None,
-        }
-    }
-}
-
-/// What [`highest`] asks for.
-#[derive(Clone, Debug)]
-pub struct Highest<'a> {
-    /// The tables that hold the rows, as SQL takes them.
-    pub tables: &'a [String],
-    /// The cursor's columns.
-    pub cursor: &'a Cursor,
-    /// What the timestamp column is.
-    pub clock: Clock,
-    /// In which zone a `timestamp` is written; none: only its values are believed.
-    pub zone: Option<&'a str>,
-    /// How far a bound stays below clock and timestamps: a transaction's `now()` is a little older than its virtual id.
-    pub margin: Duration,
-    /// What was answered before: the answer never falls.
-    pub before: &'a Seen,
-}
-
-/// One row: the clock, and the highest value of each cursor column, as text. The server compares, as it alone knows the
-/// collation; and it sorts, as not every type that can be ordered has a `max`.
-pub fn highest(ask: &Highest<'_>) -> String {
-    let margin = format!(" - '{} milliseconds'::pg_catalog.interval", ask.margin.as_millis());
-    let least = |before: &Option<String>| {
-        before.as_deref().map(|text| format!(", {}", escape_literal(text))).unwrap_or_default()
-    };
-    let top = |column: Option<String>, margin: &str, before: &Option<String>| {
-        let Some(column) = column else { return "NULL".to_owned() };
-        let one = |table: &String| {
-            format!("(SELECT {column} AS top FROM {table} WHERE {column} IS NOT NULL ORDER BY 1 DESC LIMIT 1)")
-        };
-        let tops: Vec<String> = ask.tables.iter().map(one).collect();
-        format!(
-            "(SELECT greatest(top{margin}{})::pg_catalog.text FROM ({}) AS tops ORDER BY top DESC NULLS LAST LIMIT 1)",
-            least(before),
-            tops.join(" UNION ALL ")
-        )
-    };
-    let clock = match (ask.clock, ask.zone) {
-        (Clock::Zoned, _) => "pg_catalog.clock_timestamp()".to_owned(),
-        (Clock::Local, Some(zone)) => format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})", escape_literal(zone)),
-        _ => "NULL::pg_catalog.timestamp".to_owned(),
-    };
-    let below = match ask.clock {
-        Clock::Zoned | Clock::Local => margin.as_str(),
-        Clock::Date => " - 1",
-        Clock::None => "",
-    };
-    format!(
-        "BEGIN READ ONLY; {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
-         {} AS timestamp, {} AS incrementing; COMMIT",
-        least(&ask.before.clock),
-        top(ask.cursor.timestamp_sql(), below, &ask.before.highest.timestamp),
-        top(ask.cursor.incrementing_sql(), "", &ask.before.highest.incrementing),
-    )
 }
 
 /// The first of these functions, by name, that is known and has no immutable form. (Time zone and formats are pinned, so one
@@ -307,87 +214,6 @@ pub fn wrapped(query: &str) -> String {
 /// The rows of a query, in the order and above the bounds of its cursor, if it has one.
 pub fn copy_query(query: &str, columns: &str, conditions: &str) -> String {
     format!("COPY (SELECT {columns} FROM (\n{query}\n) AS \"query\"{conditions}) TO STDOUT (FORMAT binary)")
-}
-
-/// A query's cursor as its SQL needs it.
-#[derive(Clone, Debug)]
-pub struct QueryCursor {
-    /// The timestamp's column, quoted.
-    pub timestamp: Option<String>,
-    /// What that is.
-    pub clock: Clock,
-    /// The incrementing column, quoted.
-    pub incrementing: Option<String>,
-    /// Whether that is a text, which is ordered by its bytes.
-    pub collate: bool,
-}
-
-/// The last moment that a timestamp is told as a number; what lies beyond, infinity too, counts as this one.
-const LAST_MOMENT: &str = "'9999-12-31'";
-
-impl QueryCursor {
-    /// The fields that lead each row: the timestamp in microseconds since 1970, the incrementing column as text.
-    pub fn leading(&self) -> String {
-        let micros = self.timestamp.as_ref().map(|column| {
-            format!(
-                "(CASE WHEN pg_catalog.isfinite({column}) THEN (extract(epoch FROM least({column}, {LAST_MOMENT})) * 1000000)::pg_catalog.int8 \
-                 WHEN {column} > 'epoch' THEN (extract(epoch FROM {LAST_MOMENT}::pg_catalog.timestamp) * 1000000)::pg_catalog.int8 \
-                 WHEN {column} IS NOT NULL THEN -9223372036854775808 END)::pg_catalog.text"
-            )
-        });
-        let incrementing = self.incrementing.as_ref().map(|column| format!("({column})::pg_catalog.text"));
-        micros.into_iter().chain(incrementing).collect::<Vec<_>>().join(", ")
-    }
-
-    fn by_id(&self, column: &str, floor: Option<&Key>) -> String {
-        let collate = if self.collate { " COLLATE \"C\"" } else { "" };
-        match floor {
-            Some(floor) => format!("({column}{collate} > {} OR {column} IS NULL)", escape_literal(&floor.to_string())),
-            None => "true".to_owned(),
-        }
-    }
-
-    fn by_time(&self, column: &str, floor: Option<&Key>) -> String {
-        let type_ = if self.clock == Clock::Zoned { "timestamptz" } else { "timestamp" };
-        match floor {
-            Some(floor) => {
-                format!("{column} > 'epoch'::pg_catalog.{type_} + '{floor} microseconds'::pg_catalog.interval")
-            }
-            None => format!("{column} IS NOT NULL"),
-        }
-    }
-}
-
-/// The rows above the floors, in the order of the cursor. A row without a cursor comes first, and is found out.
-pub fn query_conditions(cursor: &QueryCursor, first: Option<&Key>, second: Option<&Key>) -> String {
-    let collate = if cursor.collate { " COLLATE \"C\"" } else { "" };
-    match (&cursor.timestamp, &cursor.incrementing) {
-        (Some(timestamp), None) => {
-            format!(
-                " WHERE {} OR {timestamp} IS NULL ORDER BY {timestamp} NULLS FIRST",
-                cursor.by_time(timestamp, first)
-            )
-        }
-        (None, Some(incrementing)) => {
-            format!(" WHERE {} ORDER BY {incrementing}{collate} NULLS FIRST", cursor.by_id(incrementing, first))
-        }
-        (Some(timestamp), Some(incrementing)) => format!(
-            " WHERE {} OR ({timestamp} IS NULL AND {}) ORDER BY {timestamp} NULLS FIRST, {incrementing}{collate} NULLS FIRST",
-            cursor.by_time(timestamp, first),
-            cursor.by_id(incrementing, second)
-        ),
-        (None, None) => String::new(),
-    }
-}
-
-/// The server's clock in microseconds since 1970 as a cursor of this sort counts them; none: the server does not write it.
-pub fn clock_micros(clock: Clock, zone: Option<&str>) -> Option<String> {
-    let now = match (clock, zone) {
-        (Clock::Zoned, _) => "pg_catalog.clock_timestamp()".to_owned(),
-        (Clock::Local, Some(zone)) => format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})", escape_literal(zone)),
-        _ => return None,
-    };
-    Some(format!("SELECT (extract(epoch FROM {now}) * 1000000)::pg_catalog.int8 AS now"))
 }
 
 /// Looks at the place again, after a COPY without a lock of ours: COPY's own lasts to COMMIT.
