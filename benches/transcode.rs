@@ -63,7 +63,7 @@ fn encoder(fields: &[Field]) -> Encoder {
     };
     let description = Description { columns: fields.iter().enumerate().map(column).collect(), key: vec![0] };
     let names = RecordNames::new("bench", &TableName::new("public", "t"));
-    Encoder::new(&names, &description, &Settings { money_scale: 2 }).unwrap()
+    Encoder::new(&names, &description, &Settings::default()).unwrap()
 }
 
 fn tuple(fields: &[Field]) -> Vec<u8> {

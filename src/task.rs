@@ -95,7 +95,7 @@ impl Task {
             partitions,
             owners: BTreeMap::new(),
             connection: None,
-            settings: Settings { money_scale: 2 },
+            settings: Settings::default(),
             moment: None,
             goal: None,
             next_look: now,
@@ -466,7 +466,7 @@ impl Task {
         }
         let connection = Connection::open(&self.shared.config.database, &self.shared.config.name).await?;
         let session = connection.session().await?;
-        self.settings.money_scale = session.money_scale;
+        self.settings = Settings { money_scale: session.money_scale, handling: self.shared.config.handling };
         tracing::info!(version = session.version, role = %session.role, address = %session.address, "connected to PostgreSQL");
         Ok(connection)
     }

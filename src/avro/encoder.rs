@@ -211,8 +211,7 @@ mod tests {
             column(4, "at", "timestamptz", -1, true),
         ];
         let names = RecordNames::new("shop", &TableName::new("public", "orders"));
-        let mut encoder =
-            Encoder::new(&names, &Description { columns, key: vec![0] }, &Settings { money_scale: 2 }).unwrap();
+        let mut encoder = Encoder::new(&names, &Description { columns, key: vec![0] }, &Settings::default()).unwrap();
         encoder.set_ids(Some(1), 258);
         encoder
     }
@@ -285,7 +284,7 @@ mod tests {
             for type_ in ["bool", "interval", "timetz", "jsonb", "uuid", "numeric", "money", "char", "date"] {
                 let names = RecordNames::new("p", &TableName::new("s", "t"));
                 let description = Description { columns: vec![column(1, "c", type_, -1, true)], key: vec![0] };
-                let mut encoder = Encoder::new(&names, &description, &Settings { money_scale: 2 }).unwrap();
+                let mut encoder = Encoder::new(&names, &description, &Settings::default()).unwrap();
                 let _ = encoder.encode(&tuple(&[Some(&b)]), &mut Vec::new(), &mut Vec::new());
             }
         }

@@ -4,6 +4,7 @@
 use postgres_protocol::escape::escape_identifier;
 use serde_json::{Map, Value, json};
 
+use super::handling::{Binary, Decimals, Handling, Times};
 use super::transcode::Transcoder;
 use crate::postgres::{Class, Column, Type};
 
@@ -12,6 +13,14 @@ use crate::postgres::{Class, Column, Type};
 pub struct Settings {
     /// Fraction digits of `money`, from the server's `lc_monetary`.
     pub money_scale: u8,
+    /// What the configuration chooses.
+    pub handling: Handling,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { money_scale: 2, handling: Handling::default() }
+    }
 }
 
 /// How a column travels.
@@ -86,14 +95,27 @@ fn of(type_: &Type, typmod: i32, settings: &Settings) -> Option<(Map<String, Val
         "oid" | "xid" => (avro("long", None), Transcoder::Oid),
         "float4" => (avro("float", None), Transcoder::Float4),
         "float8" => (avro("double", None), Transcoder::Float8),
-        "numeric" => match decimal_of(typmod) {
-            Some((precision, scale)) => (decimal(precision, scale), Transcoder::Decimal { scale }),
-            None => (avro("string", None), Transcoder::Numeric),
+        "numeric" => match (settings.handling.decimals, decimal_of(typmod)) {
+            (Decimals::String, _) => (avro("string", None), Transcoder::Numeric),
+            (Decimals::Double, _) => (avro("double", None), Transcoder::NumericDouble),
+            (Decimals::Precise, Some((precision, scale))) => (decimal(precision, scale), Transcoder::Decimal { scale }),
+            (Decimals::Precise, None) => (avro("string", None), Transcoder::Numeric),
         },
+        "money" if settings.handling.decimals == Decimals::String => {
+            (avro("string", None), Transcoder::MoneyText { scale: settings.money_scale })
+        }
+        "money" if settings.handling.decimals == Decimals::Double => {
+            (avro("double", None), Transcoder::MoneyDouble { scale: settings.money_scale })
+        }
         "money" => (decimal(19, u16::from(settings.money_scale)), Transcoder::Money),
         "text" | "varchar" | "bpchar" | "name" => (avro("string", None), Transcoder::Text),
         "char" => (avro("string", None), Transcoder::Char),
+        "bytea" if settings.handling.binary == Binary::Base64 => (avro("string", None), Transcoder::Base64),
+        "bytea" if settings.handling.binary == Binary::Hex => (avro("string", None), Transcoder::Hex),
         "bytea" => (avro("bytes", None), Transcoder::Bytes),
+        "date" | "time" | "timestamp" | "timestamptz" if settings.handling.times != Times::Micros => {
+            time(name, settings.handling.times)
+        }
         "date" => (logical("int", "org.apache.kafka.connect.data.Date", "date"), Transcoder::Date),
         "time" => (logical("long", "io.debezium.time.MicroTime", "time-micros"), Transcoder::Time),
         "timestamp" | "timestamptz" => {
@@ -106,6 +128,25 @@ fn of(type_: &Type, typmod: i32, settings: &Settings) -> Option<(Map<String, Val
         "jsonb" => (avro("string", Some("io.debezium.data.Json")), Transcoder::Jsonb),
         _ => return None,
     })
+}
+
+/// Dates and times otherwise than by default.
+fn time(name: &str, times: Times) -> (Map<String, Value>, Transcoder) {
+    let zoned = name == "timestamptz";
+    match (name, times) {
+        ("date", Times::IsoString) => (avro("string", Some("io.debezium.time.IsoDate")), Transcoder::IsoDate),
+        ("time", Times::IsoString) => (avro("string", Some("io.debezium.time.IsoTime")), Transcoder::IsoTime),
+        (_, Times::IsoString) => {
+            let name = if zoned { "io.debezium.time.ZonedTimestamp" } else { "io.debezium.time.IsoTimestamp" };
+            (avro("string", Some(name)), Transcoder::IsoTimestamp { zoned })
+        }
+        ("date", _) => (logical("int", "org.apache.kafka.connect.data.Date", "date"), Transcoder::Date),
+        ("time", _) => (logical("int", "org.apache.kafka.connect.data.Time", "time-millis"), Transcoder::TimeMillis),
+        _ => (
+            logical("long", "org.apache.kafka.connect.data.Timestamp", "timestamp-millis"),
+            Transcoder::TimestampMillis,
+        ),
+    }
 }
 
 /// Precision and scale of a numeric's modifier as Avro takes them: PostgreSQL 15 and later allow a scale below 0, which
@@ -183,7 +224,30 @@ mod tests {
     }
 
     fn schema(column: &Column) -> String {
-        Value::Object(map(column, &Settings { money_scale: 2 }).schema).to_string()
+        Value::Object(map(column, &Settings::default()).schema).to_string()
+    }
+
+    #[test]
+    fn types_become_what_was_asked_for() {
+        let handling = Handling { decimals: Decimals::String, times: Times::IsoString, binary: Binary::Hex };
+        let chosen = Settings { handling, ..Settings::default() };
+        let connect = Handling { decimals: Decimals::Double, times: Times::Connect, binary: Binary::Base64 };
+        let connect = Settings { handling: connect, ..Settings::default() };
+        for (type_, by_text, by_connect) in [
+            ("numeric", Transcoder::Numeric, Transcoder::NumericDouble),
+            ("money", Transcoder::MoneyText { scale: 2 }, Transcoder::MoneyDouble { scale: 2 }),
+            ("date", Transcoder::IsoDate, Transcoder::Date),
+            ("time", Transcoder::IsoTime, Transcoder::TimeMillis),
+            ("timestamp", Transcoder::IsoTimestamp { zoned: false }, Transcoder::TimestampMillis),
+            ("timestamptz", Transcoder::IsoTimestamp { zoned: true }, Transcoder::TimestampMillis),
+            ("bytea", Transcoder::Hex, Transcoder::Base64),
+        ] {
+            let column = column(type_, (12 << 16 | 2) + 4, type_);
+            assert_eq!(map(&column, &chosen).transcoder, by_text, "{type_}");
+            assert_eq!(map(&column, &connect).transcoder, by_connect, "{type_}");
+            let schema = Value::Object(map(&column, &connect).schema).to_string();
+            assert!(!schema.contains("micros"), "{schema}");
+        }
     }
 
     #[test]
@@ -210,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_unknown_type_travels_as_text() {
-        let inet = map(&column("inet", -1, "inet"), &Settings { money_scale: 2 });
+        let inet = map(&column("inet", -1, "inet"), &Settings::default());
         assert_eq!(inet.transcoder, Transcoder::Text);
         assert_eq!(inet.select, r#"CASE WHEN "c" IS DISTINCT FROM NULL THEN pg_catalog.format('%s', "c") END"#);
         assert_eq!(Value::Object(inet.schema).to_string(), r#"{"type":"string","strandline.type":"inet"}"#);
@@ -228,6 +292,6 @@ mod tests {
     fn a_type_of_ones_own_with_a_known_name_is_not_taken_for_the_known_one() {
         let mut own = column("int4", -1, "app.int4");
         own.type_.schema = "app".into();
-        assert_eq!(map(&own, &Settings { money_scale: 2 }).transcoder, Transcoder::Text);
+        assert_eq!(map(&own, &Settings::default()).transcoder, Transcoder::Text);
     }
 }

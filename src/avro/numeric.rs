@@ -165,6 +165,15 @@ pub(super) fn text(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
     Ok(())
 }
 
+/// What [`text`] printed, length first, as the nearest double.
+pub(super) fn double(printed: &[u8]) -> Result<f64, Bad> {
+    let digits = printed
+        .iter()
+        .position(|byte| byte & 0x80 == 0)
+        .map_or(printed, |at| printed.get(at + 1..).unwrap_or_default());
+    std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or(Bad::Content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,6 +55,26 @@ pub(super) fn timetz(micros: i64, west: i32, text: &mut String) {
     }
 }
 
+/// Money of so many fraction digits: `-12.30`.
+pub(super) fn money(amount: i64, scale: u8, text: &mut String) {
+    let one = 10_u64.saturating_pow(u32::from(scale));
+    let amount_abs = amount.unsigned_abs();
+    if amount < 0 {
+        text.push('-');
+    }
+    let _ = write!(text, "{}", amount_abs / one);
+    if scale > 0 {
+        let _ = write!(text, ".{:0width$}", amount_abs % one, width = usize::from(scale));
+    }
+}
+
+/// Two digits a byte.
+pub(super) fn hex(bytes: &[u8], text: &mut String) {
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+}
+
 fn put_fraction(micros: u64, text: &mut String) {
     if micros != 0 {
         let digits = format!("{micros:06}");

@@ -1,6 +1,8 @@
 //! The hot path: one field of a binary row to Avro bytes, without a value in between.
 
-use super::{numeric, text};
+use base64::Engine as _;
+
+use super::{iso, numeric, text};
 
 /// What a field is and becomes; chosen once per object and description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +24,32 @@ pub(super) enum Transcoder {
     TimeTz,
     Interval,
     Uuid,
-    Decimal { scale: u16 },
+    Decimal {
+        scale: u16,
+    },
     Numeric,
     Money,
-    Array { element: Box<Transcoder> },
+    /// A numeric as a double.
+    NumericDouble,
+    /// Money of so many fraction digits, as text or as a double.
+    MoneyText {
+        scale: u8,
+    },
+    MoneyDouble {
+        scale: u8,
+    },
+    TimeMillis,
+    TimestampMillis,
+    IsoDate,
+    IsoTime,
+    IsoTimestamp {
+        zoned: bool,
+    },
+    Base64,
+    Hex,
+    Array {
+        element: Box<Transcoder>,
+    },
 }
 
 /// Why a field cannot be encoded. Small, and turned into an error off the hot path.
@@ -84,7 +108,25 @@ impl Transcoder {
             },
             Transcoder::Money => numeric::put_unscaled(i128::from(i64::from_be_bytes(sized(field)?)), out),
             Transcoder::Numeric => numeric::text(field, out)?,
-            Transcoder::Char | Transcoder::TimeTz | Transcoder::Interval => self.put_printed(field, out)?,
+            Transcoder::TimeMillis => put_long(i64::from_be_bytes(sized(field)?).div_euclid(1000), out),
+            Transcoder::TimestampMillis => put_long(millis(timestamp(i64::from_be_bytes(sized(field)?))?), out),
+            Transcoder::NumericDouble => {
+                let mut printed = Vec::new();
+                numeric::text(field, &mut printed)?;
+                put_double(numeric::double(&printed)?, out);
+            }
+            Transcoder::MoneyDouble { scale } => {
+                put_double(i64::from_be_bytes(sized(field)?) as f64 / 10_f64.powi(i32::from(*scale)), out);
+            }
+            Transcoder::Char
+            | Transcoder::TimeTz
+            | Transcoder::Interval
+            | Transcoder::MoneyText { .. }
+            | Transcoder::IsoDate
+            | Transcoder::IsoTime
+            | Transcoder::IsoTimestamp { .. }
+            | Transcoder::Base64
+            | Transcoder::Hex => self.put_printed(field, out)?,
             Transcoder::Array { element } => put_array(element, field, out)?,
         }
         Ok(())
@@ -101,6 +143,16 @@ impl Transcoder {
                 end(field)?;
                 text::timetz(i64::from_be_bytes(micros), i32::from_be_bytes(west), &mut printed);
             }
+            Transcoder::MoneyText { scale } => {
+                text::money(i64::from_be_bytes(sized(field)?), *scale, &mut printed);
+            }
+            Transcoder::IsoDate => iso::date(date(i32::from_be_bytes(sized(field)?))?, &mut printed),
+            Transcoder::IsoTime => iso::time(i64::from_be_bytes(sized(field)?), &mut printed),
+            Transcoder::IsoTimestamp { zoned } => {
+                iso::timestamp(timestamp(i64::from_be_bytes(sized(field)?))?, *zoned, &mut printed);
+            }
+            Transcoder::Base64 => base64::engine::general_purpose::STANDARD.encode_string(field, &mut printed),
+            Transcoder::Hex => text::hex(field, &mut printed),
             _ => {
                 let mut field = field;
                 let (micros, days, months) = (take(&mut field)?, take(&mut field)?, take(&mut field)?);
@@ -168,6 +220,18 @@ fn timestamp(micros: i64) -> Result<i64, Bad> {
         i64::MAX | i64::MIN => Ok(micros),
         _ => micros.checked_add(MICROS).filter(|micros| *micros != i64::MAX).ok_or(Bad::TooLate),
     }
+}
+
+/// Kafka Connect's milliseconds; the infinities stay the extremes.
+fn millis(micros: i64) -> i64 {
+    match micros {
+        i64::MAX | i64::MIN => micros,
+        _ => micros.div_euclid(1000),
+    }
+}
+
+fn put_double(value: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&value.to_le_bytes());
 }
 
 fn date(days: i32) -> Result<i32, Bad> {
@@ -239,6 +303,26 @@ mod tests {
         assert_eq!(timestamp(i64::MAX - 1), Err(Bad::TooLate));
         assert_eq!(date(-10_957), Ok(0));
         assert_eq!(date(i32::MIN), Ok(i32::MIN));
+    }
+
+    #[test]
+    fn values_are_printed_or_cut_off_as_was_asked_for() {
+        let text = |transcoder: &Transcoder, field: &[u8]| {
+            let bytes = put(transcoder, field).unwrap();
+            String::from_utf8(bytes[1..].to_vec()).unwrap()
+        };
+        assert_eq!(text(&Transcoder::Hex, &[0, 0xab]), "00ab");
+        assert_eq!(text(&Transcoder::Base64, b"any"), "YW55");
+        assert_eq!(text(&Transcoder::MoneyText { scale: 2 }, &(-1230_i64).to_be_bytes()), "-12.30");
+        assert_eq!(text(&Transcoder::MoneyText { scale: 0 }, &7_i64.to_be_bytes()), "7");
+        assert_eq!(text(&Transcoder::IsoTimestamp { zoned: true }, &0_i64.to_be_bytes()), "2000-01-01T00:00:00Z");
+        let numeric = [0, 2, 0, 0, 0x40, 0, 0, 2, 0, 12, 0x13, 0x88];
+        assert_eq!(put(&Transcoder::NumericDouble, &numeric).unwrap(), (-12.5_f64).to_le_bytes());
+        let nan = [0, 0, 0, 0, 0xc0, 0, 0, 0];
+        let double = put(&Transcoder::NumericDouble, &nan).unwrap();
+        assert!(f64::from_le_bytes(double.try_into().unwrap()).is_nan());
+        let before_1970 = (-MICROS - 1).to_be_bytes();
+        assert_eq!(put(&Transcoder::TimestampMillis, &before_1970).unwrap(), [1], "-1 ms");
     }
 
     #[test]

@@ -145,6 +145,9 @@ pub(super) const KEYS: &[Key] = &[
     key("on_change", Takes::OneOf(&["reload", "continue"]), Some("reload"), "what follows when columns, masks or a where are others than before"),
     key("columns.mask.salt", Takes::Secret, None, "what sha256 masks are salted with"),
     key("columns.mask.salt_file", Takes::Text, None, "a file that holds it"),
+    key("decimal.handling.mode", Takes::OneOf(&["precise", "string", "double"]), Some("precise"), "what numeric and money become"),
+    key("time.precision.mode", Takes::OneOf(&["micros", "connect", "isostring"]), Some("micros"), "what date, time and timestamps become: microseconds, Connect's milliseconds, or text"),
+    key("binary.handling.mode", Takes::OneOf(&["bytes", "base64", "hex"]), Some("bytes"), "what bytea becomes"),
     key("topic.prefix", Takes::Text, None, "the first part of every topic's name; the connector's name unless set"),
     key("topic.name.format", Takes::Text, Some("${prefix}.${schema}.${table}"), "how a topic is named: ${prefix}, ${schema} and ${table} stand for their names"),
     key("topic.route.regex", Takes::Text, None, "topics whose whole name matches it are renamed, as Kafka Connect's RegexRouter does"),
@@ -307,7 +310,7 @@ mod tests {
             ),
             (
                 "slot",
-                "a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, topic, kafka, schema_registry, offset",
+                "a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, decimal, time, binary, topic, kafka, schema_registry, offset",
             ),
             ("poll.how_often_to_look", "a known key: poll.interval, poll.cron, poll.timezone"),
         ] {

@@ -54,6 +54,8 @@ pub struct Config {
     pub objects: BTreeMap<String, Object>,
     /// How objects are read that say nothing else.
     pub polling: Polling,
+    /// What types become that have several counterparts in Avro.
+    pub handling: crate::avro::Handling,
     /// `[topic]`: how topics are named and created.
     pub topic: Topic,
     /// `[kafka]`: the connection to Kafka.

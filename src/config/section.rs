@@ -8,6 +8,7 @@ use super::{
     Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, key, librdkafka, naming,
     polling, query, unit, url,
 };
+use crate::avro::{Binary, Decimals, Handling, Times};
 use crate::poll::{Mode, Pattern, TableName};
 
 /// Kafka's bound on a topic's name.
@@ -22,6 +23,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         tables: tables(reader, &schema),
         objects: objects(reader, &schema),
         polling: polling::polling(reader, ""),
+        handling: handling(reader),
         topic: topic(reader, &name),
         kafka: kafka(reader),
         schema_registry: schema_registry(reader),
@@ -36,6 +38,26 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         source_stall: reader.time("source.stall"),
         failover_lag: reader.time("failover.lag"),
         name,
+    }
+}
+
+fn handling(reader: &mut Reader<'_>) -> Handling {
+    Handling {
+        decimals: match reader.word("decimal.handling.mode") {
+            Some("string") => Decimals::String,
+            Some("double") => Decimals::Double,
+            _ => Decimals::Precise,
+        },
+        times: match reader.word("time.precision.mode") {
+            Some("connect") => Times::Connect,
+            Some("isostring") => Times::IsoString,
+            _ => Times::Micros,
+        },
+        binary: match reader.word("binary.handling.mode") {
+            Some("base64") => Binary::Base64,
+            Some("hex") => Binary::Hex,
+            _ => Binary::Bytes,
+        },
     }
 }
 

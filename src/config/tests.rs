@@ -267,7 +267,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
         (
             "[pol]",
-            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, topic, kafka, schema_registry, offset",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, decimal, time, binary, topic, kafka, schema_registry, offset",
         ),
     ];
     let mut wrong = String::new();
