@@ -253,6 +253,8 @@ fn text(value: &Value) -> String {
         Value::Date(days) => format!("date {days}"),
         Value::TimeMicros(micros) => format!("time {micros}"),
         Value::TimestampMicros(micros) => format!("timestamp {micros}"),
+        Value::TimeMillis(millis) => format!("time-millis {millis}"),
+        Value::TimestampMillis(millis) => format!("timestamp-millis {millis}"),
         Value::Uuid(uuid) => format!("uuid {uuid}"),
         Value::Union(_, value) => text(value),
         Value::Array(values) => format!("[{}]", values.iter().map(text).collect::<Vec<_>>().join(", ")),
@@ -262,4 +264,41 @@ fn text(value: &Value) -> String {
 
 fn shortest(plain: String, scientific: String) -> String {
     if plain.len() <= scientific.len() { plain } else { scientific }
+}
+
+/// A declared type, a literal, what it becomes as text (string, isostring, hex) and as Kafka Connect's (double, connect, base64).
+const CHOSEN: &[(&str, &str, &str, &str)] = &[
+    ("numeric(8,2)", "-12.50", "\"-12.50\"", "double -12.5"),
+    ("numeric", "'NaN'", "\"NaN\"", "double NaN"),
+    ("money", "'-12.30'", "\"-12.30\"", "double -12.3"),
+    ("date", "'0044-03-15 BC'", "\"-0043-03-15\"", "date -735160"),
+    ("date", "'infinity'", "\"infinity\"", "date 2147483647"),
+    ("time", "'12:34:56.789012'", "\"12:34:56.789012\"", "time-millis 45296789"),
+    ("timestamp", "'1969-12-31 23:59:59.9995'", "\"1969-12-31T23:59:59.9995\"", "timestamp-millis -1"),
+    ("timestamptz", "'2024-02-29 12:00+02'", "\"2024-02-29T10:00:00Z\"", "timestamp-millis 1709200800000"),
+    ("timestamptz", "'-infinity'", "\"-infinity\"", "timestamp-millis -9223372036854775808"),
+    ("bytea", "'\\x00ff'", "\"00ff\"", "\"AP8=\""),
+    ("numeric(5,1)[]", "'{1.5,NULL}'", "[\"1.5\", null]", "[double 1.5, null]"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_with_several_counterparts_become_what_was_asked_for() {
+    for (modes, as_text_modes) in [(["string", "isostring", "hex"], true), (["double", "connect", "base64"], false)] {
+        let stage = Stage::new("handling");
+        let client = stage.client().await;
+        let columns: Vec<String> = CHOSEN.iter().enumerate().map(|(at, row)| format!("c{at} {}", row.0)).collect();
+        let values: Vec<&str> = CHOSEN.iter().map(|row| row.1).collect();
+        let sql = format!("CREATE TABLE t ({}); INSERT INTO t VALUES ({})", columns.join(", "), values.join(", "));
+        client.batch_execute(&sql).await.unwrap();
+        stage.configure(&format!(
+            "decimal.handling.mode = '{}'\ntime.precision.mode = '{}'\nbinary.handling.mode = '{}'",
+            modes[0], modes[1], modes[2]
+        ));
+        stage.run_once();
+        let record = &records(&stage.kafka, &stage.topic("t"))[0];
+        for (at, (type_, literal, as_text, as_connect)) in CHOSEN.iter().enumerate() {
+            let expected = if as_text_modes { as_text } else { as_connect };
+            assert_eq!(text(&record.get(&format!("c{at}"))), *expected, "{literal} as {type_} with {modes:?}");
+        }
+    }
 }
