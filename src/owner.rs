@@ -48,6 +48,16 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Takes these partitions over, all at a time, as Kafka is mostly waited for. Blocks the thread.
+    pub fn start_all(shared: &Arc<Shared>, partitions: &[i32]) -> Result<Vec<Owner>> {
+        std::thread::scope(|scope| {
+            let starting: Vec<_> =
+                partitions.iter().map(|partition| scope.spawn(move || Owner::start(shared, *partition))).collect();
+            let lost = |_| Err(Error::new(Kind::Io, "a thread ended without a word"));
+            starting.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
+        })
+    }
+
     /// Takes the partition over, and signs for it. Blocks the thread.
     pub fn start(shared: &Arc<Shared>, partition: i32) -> Result<Owner> {
         let config = &shared.config;

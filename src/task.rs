@@ -5,7 +5,6 @@
 //! arrive in order.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -196,18 +195,25 @@ impl Task {
     fn adopt(&mut self, choices: Vec<Choice>, moment: &Moment) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let names: Vec<TableName> = choices.iter().map(|choice| choice.table.name.clone()).collect();
-        for choice in choices {
-            let name = choice.table.name.clone();
-            let key = kafka::key(&shared.config.name, &name);
-            let partition = shared.offsets.partition(&key);
-            if !self.partitions.contains(&partition) {
-                continue;
+        let ours: Vec<(Choice, Vec<u8>, i32)> = choices
+            .into_iter()
+            .filter_map(|choice| {
+                let key = kafka::key(&shared.config.name, &choice.table.name);
+                let partition = shared.offsets.partition(&key);
+                self.partitions.contains(&partition).then_some((choice, key, partition))
+            })
+            .collect();
+        let mut missing: Vec<i32> = ours.iter().map(|(.., partition)| *partition).collect();
+        missing.retain(|partition| !self.owners.contains_key(partition));
+        missing.sort_unstable();
+        missing.dedup();
+        for owner in Owner::start_all(&shared, &missing)? {
+            self.owners.insert(owner.partition, owner);
+        }
+        for (choice, key, partition) in ours {
+            if let Some(owner) = self.owners.get_mut(&partition) {
+                owner.adopt(&shared, choice, key, moment);
             }
-            let owner = match self.owners.entry(partition) {
-                Entry::Occupied(owner) => owner.into_mut(),
-                Entry::Vacant(free) => free.insert(Owner::start(&shared, partition)?),
-            };
-            owner.adopt(&shared, choice, key, moment);
         }
         for owner in self.owners.values_mut() {
             owner.let_go(&names);

@@ -52,6 +52,9 @@ pub struct Producer {
 /// A topic as librdkafka knows it, looked up once.
 struct Topic(NonNull<rd_kafka_topic_t>);
 
+// SAFETY: librdkafka's handles may be used from any thread; this one is used by the one that owns the producer.
+unsafe impl Send for Topic {}
+
 impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: made by rd_kafka_topic_new, owned by us alone, and the client still lives.
