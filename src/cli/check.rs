@@ -8,8 +8,8 @@ use super::survey::Survey;
 use super::{DONE, FAILED};
 use crate::config::Config;
 use crate::kafka::Admin;
-use crate::poll::{TableName, sql};
-use crate::postgres::Connection;
+use crate::poll::{Choice, TableName, sql};
+use crate::postgres::{Connection, Description};
 use crate::registry::Registry;
 use crate::{Error, Kind, Result};
 
@@ -103,6 +103,12 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
                     let columns = prospect.description.columns.len();
                     let mode = &choice.polling.mode;
                     found(what, Ok(format!("{name} → {}, mode {mode}, {columns} columns", choice.topic)));
+                    for (column, create) in missing_indexes(&survey, choice, &prospect.description).await {
+                        let said = format!(
+                            "{name}: no index begins with {column}, so every poll reads the whole table: {create}"
+                        );
+                        found(WARNING, Ok(said));
+                    }
                 }
                 Err(error) => found("table", Err(error)),
             },
@@ -110,10 +116,27 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+/// A finding that lets everything go on.
+const WARNING: &str = "warning";
+
+/// The columns of a table's cursor that no index begins with, and the statement that helps.
+async fn missing_indexes(survey: &Survey, choice: &Choice, description: &Description) -> Vec<(String, String)> {
+    let mut missing = Vec::new();
+    let cursor = choice.polling.mode.cursor().filter(|_| choice.query.is_none());
+    for name in cursor.iter().flat_map(|cursor| cursor.columns()) {
+        let Some(column) = description.columns.iter().find(|column| column.name == *name) else { continue };
+        if let Ok(false) = survey.connection.has_index(choice.table.oid, column.attnum).await {
+            missing.push((name.to_owned(), sql::create_index(&choice.table.name, name)));
+        }
+    }
+    missing
+}
+
 fn to_text(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         match &finding.outcome {
+            Ok(said) if finding.what == WARNING => text.push_str(&format!("warning {said}\n")),
             Ok(said) => text.push_str(&format!("ok      {}: {said}\n", finding.what)),
             Err(error) => {
                 text.push_str(&format!("FAILED  {}: {}\n", finding.what, error.report().replace('\n', "\n      ")))

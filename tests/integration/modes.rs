@@ -253,3 +253,81 @@ async fn columns_and_rows_are_chosen_and_another_choice_loads_again() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(1) && said.contains("its where calls now()"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_of_any_type_and_keys_of_ones_own_choice() {
+    let stage = Stage::new("kinds");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE by_uuid (id uuid PRIMARY KEY, n int); CREATE TABLE by_ulid (id text PRIMARY KEY, n int);
+             CREATE TABLE by_date (id int, day date NOT NULL, n int); CREATE INDEX ON by_date (day);
+             CREATE TABLE by_number (id numeric NOT NULL, n int);
+             CREATE MATERIALIZED VIEW seen AS SELECT 7 AS n;
+             INSERT INTO by_uuid SELECT lpad(to_hex(i), 32, '0')::uuid, i FROM generate_series(1, 50) i;
+             INSERT INTO by_ulid SELECT '01ARZ3' || lpad(i::text, 20, '0'), i FROM generate_series(1, 50) i;
+             INSERT INTO by_date SELECT i, current_date, i FROM generate_series(1, 50) i;
+             INSERT INTO by_number SELECT i + 0.5, i FROM generate_series(1, 50) i",
+        )
+        .await
+        .unwrap();
+    stage.configure(
+        "objects.u = { table = 'by_uuid', mode = 'incrementing', incrementing_column = 'id' }\n\
+         objects.l = { table = 'by_ulid', mode = 'incrementing', incrementing_column = 'id' }\n\
+         objects.d = { table = 'by_date', mode = 'timestamp', timestamp_column = 'day' }\n\
+         objects.n = { table = 'by_number', mode = 'incrementing', incrementing_column = 'id' }\n\
+         objects.m = { table = 'seen', mode = 'bulk', poll.interval = '1h' }\n\
+         objects.q = { query = 'SELECT n % 2 AS odd, n, id FROM by_uuid', mode = 'incrementing', incrementing_column = 'id', message.key.columns = ['n', 'odd'] }",
+    );
+    let check = stage.strandline(&["check"]);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.success(), "{said}");
+    assert!(said.contains("warning public.by_number: no index begins with id"), "{said}");
+    let mut running = stage.run(&[]);
+    for table in ["by_uuid", "by_ulid", "by_date", "by_number"] {
+        running.await_log(&format!("caught_up object=public.{table}"));
+    }
+    for n in 51..=80 {
+        client
+            .batch_execute(&format!(
+                "INSERT INTO by_uuid VALUES (lpad(to_hex({n}), 32, '0')::uuid, {n}); INSERT INTO by_date VALUES ({n}, current_date, {n});
+                 INSERT INTO by_ulid VALUES ('01ARZ3' || lpad('{n}', 20, '0'), {n}); INSERT INTO by_number VALUES ({n}.5, {n})"
+            ))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let all: Vec<i64> = (1..=80).collect();
+    let topics = ["by_uuid", "by_ulid", "by_date", "by_number"].map(|table| stage.topic(table));
+    for topic in topics.iter().chain([&format!("{}.q", stage.name)]) {
+        until("every row", Duration::from_secs(30), || records(&stage.kafka, topic).len() >= 80);
+        assert_eq!(column(&stage, topic, "n"), all, "{topic}");
+    }
+    let (_, log) = running.stop();
+    for table in ["by_uuid", "by_ulid", "by_date", "by_number"] {
+        let by_index = |line: &str| line.contains("stream=Index") && line.contains(&format!("object=public.{table} "));
+        assert!(log.lines().any(by_index), "{table} came without its cursor:\n{log}");
+    }
+    assert_eq!(column(&stage, &stage.topic("seen"), "n"), [7], "an interval of an hour has one pass");
+    let key = format!("{:?}", records(&stage.kafka, &format!("{}.q", stage.name))[0].key);
+    assert!(key.find("\"n\"").unwrap() < key.find("\"odd\"").unwrap() && !key.contains("\"id\""), "{key}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_of_bulk_that_is_killed_goes_on_at_its_place() {
+    let stage = Stage::new("bulkkill");
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000000)").await.unwrap();
+    stage.configure("tables.mode = 'bulk'");
+    let mut running = stage.run(&["--set", "poll.interval=1h"]);
+    running.await_log("stream=Settled");
+    // A transaction is committed after a second.
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    let log = running.kill();
+    assert!(!log.contains("caught_up"), "the pass was over already:\n{log}");
+    let log = stage.run_once();
+    let found = log.lines().find(|line| line.contains("object found")).unwrap();
+    assert!(found.contains("stored=true") && !found.contains("rows=0 "), "nothing was committed before: {found}");
+    let ids = column(&stage, &stage.topic("t"), "id");
+    assert!(ids.iter().copied().eq(1..=1_000_000), "{} records, not one of each row", ids.len());
+}
