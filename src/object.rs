@@ -16,7 +16,7 @@ use crate::poll::{
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
 
-use crate::registry::{Registry, subject};
+use crate::registry::Registry;
 use crate::{Error, Kind, Result};
 
 mod tell;
@@ -514,11 +514,13 @@ impl Plan {
         for warning in encoder.warnings() {
             tracing::warn!(object = %object.name, "{warning}");
         }
+        let strategy = config.schema_registry.strategy;
         let key = match encoder.key_schema() {
-            Some(schema) => Some(registry.register(&subject::key(&object.topic), schema).await.map_err(at)?),
+            Some(schema) => Some(registry.register(&strategy.key(&object.topic, &names), schema).await.map_err(at)?),
             None => None,
         };
-        let value = registry.register(&subject::value(&object.topic), encoder.value_schema()).await.map_err(at)?;
+        let value =
+            registry.register(&strategy.value(&object.topic, &names), encoder.value_schema()).await.map_err(at)?;
         encoder.set_ids(key, value);
         admin.ensure(&config.topic, &object.topic).await.map_err(at)?;
         tracing::info!(

@@ -25,6 +25,13 @@ impl RecordNames {
     }
 }
 
+impl RecordNames {
+    /// A record's full name.
+    pub fn full(&self, record: &str) -> String {
+        if self.namespace.is_empty() { record.to_owned() } else { format!("{}.{record}", self.namespace) }
+    }
+}
+
 /// As Confluent's AvroData does with `scrub.invalid.names`: form-encoding, then `_` for what Avro still refuses; a leading
 /// digit gets an `x` before it.
 pub(super) fn scrub(name: &str) -> String {

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::survey::Survey;
 use super::{DONE, print};
 use crate::Result;
+use crate::avro::RecordNames;
 use crate::config::Config;
-use crate::registry::{Registry, Version, subject};
+use crate::registry::{Registry, Version};
 
 /// One of an object's two schemas.
 struct Side {
@@ -62,9 +63,11 @@ pub async fn schema(config: &Config, object: &str, as_json: bool) -> Result<u8> 
         let prospect = survey.prospect(config, choice, None).await?;
         survey.connection.rollback().await?;
         let encoder = &prospect.encoder;
-        let value = Side::look(&registry, subject::value(&choice.topic), encoder.value_schema()).await?;
+        let strategy = config.schema_registry.strategy;
+        let names = RecordNames::new(&config.topic.prefix, &choice.table.name);
+        let value = Side::look(&registry, strategy.value(&choice.topic, &names), encoder.value_schema()).await?;
         let key = match encoder.key_schema() {
-            Some(schema) => Some(Side::look(&registry, subject::key(&choice.topic), schema).await?),
+            Some(schema) => Some(Side::look(&registry, strategy.key(&choice.topic, &names), schema).await?),
             None => None,
         };
         let name = choice.table.name.to_string();

@@ -201,6 +201,18 @@ pub struct SchemaRegistry {
     pub user: Option<String>,
     /// `schema_registry.password`, `password_file`, or the URL's.
     pub password: Option<Secret>,
+    /// `schema_registry.token`, `token_file`: a bearer token instead of user and password.
+    pub token: Option<Secret>,
+    /// `schema_registry.auto.register.schemas`: whether schemas that are new are registered.
+    pub auto_register: bool,
+    /// `schema_registry.normalize.schemas`: whether the registry compares schemas by their meaning.
+    pub normalize: bool,
+    /// `schema_registry.subject.name.strategy`.
+    pub strategy: crate::registry::Strategy,
+    /// `schema_registry.ssl.ca.location`: PEM; these authorities are trusted beside the machine's own.
+    pub ca: Option<std::path::PathBuf>,
+    /// `schema_registry.ssl.certificate.location` and `ssl.key.location`: PEM, the key in PKCS#8.
+    pub certificate: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
 /// `offset.storage.*`, as in Kafka Connect.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::avro::{Binary, Decimals, Handling, Times};
 use crate::poll::{Mode, Pattern, TableName};
+use crate::registry::Strategy;
 
 /// Kafka's bound on a topic's name.
 const LONGEST_TOPIC: usize = 249;
@@ -280,7 +281,36 @@ fn schema_registry(reader: &mut Reader<'_>) -> SchemaRegistry {
     if user.is_none() && password.is_some() {
         reader.refuse("schema_registry.user", "the user that schema_registry.password belongs to");
     }
-    SchemaRegistry { urls, user, password }
+    let token =
+        reader.raw_secret("schema_registry.token").and_then(|raw| reader.replaced("schema_registry.token", raw));
+    if token.is_some() && user.is_some() {
+        reader.refuse("schema_registry.token", "one of the two: a user is set too");
+    }
+    let [certificate, key] = ["schema_registry.ssl.certificate.location", "schema_registry.ssl.key.location"]
+        .map(|key| (key, reader.text(key)));
+    let certificate = match (certificate, key) {
+        ((_, Some(certificate)), (_, Some(key))) => Some((certificate.into(), key.into())),
+        ((_, None), (_, None)) => None,
+        ((missing, None), _) | (_, (missing, None)) => {
+            reader.refuse(missing, "a PEM file: certificate and key belong together");
+            None
+        }
+    };
+    SchemaRegistry {
+        urls,
+        user,
+        password,
+        token,
+        auto_register: reader.flag("schema_registry.auto.register.schemas"),
+        normalize: reader.flag("schema_registry.normalize.schemas"),
+        strategy: match reader.word("schema_registry.subject.name.strategy") {
+            Some("record") => Strategy::Record,
+            Some("topic-record") => Strategy::TopicRecord,
+            _ => Strategy::Topic,
+        },
+        ca: reader.text("schema_registry.ssl.ca.location").map(Into::into),
+        certificate,
+    }
 }
 
 /// User and password of an address, which loses them. None: they are not percent-encoded text.

@@ -1,11 +1,12 @@
 //! Registering schemas over HTTP. Ids never change, so what was answered once is kept.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Identity, Method, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::config::{SchemaRegistry, Secret};
@@ -17,6 +18,9 @@ pub struct Registry {
     http: Client,
     urls: Vec<Url>,
     user: Option<(String, Option<Secret>)>,
+    token: Option<Secret>,
+    auto_register: bool,
+    normalize: bool,
     ids: Mutex<HashMap<(String, String), u32>>,
 }
 
@@ -58,24 +62,53 @@ impl Registry {
                 .map_err(|error| Error::new(Kind::Config, "schema_registry.url is not an address").because(error))
         });
         // Redirects are not followed: credentials would travel with them.
-        let http = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+        let mut http = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = &config.ca {
+            let all = reqwest::Certificate::from_pem_bundle(&pem("schema_registry.ssl.ca.location", path)?);
+            let all = all.map_err(|error| not_pem("schema_registry.ssl.ca.location", path, error))?;
+            http = all.into_iter().fold(http, ClientBuilder::add_root_certificate);
+        }
+        if let Some((certificate, key)) = &config.certificate {
+            let (of_certificate, of_key) =
+                ("schema_registry.ssl.certificate.location", "schema_registry.ssl.key.location");
+            let identity = Identity::from_pkcs8_pem(&pem(of_certificate, certificate)?, &pem(of_key, key)?);
+            http = http.identity(identity.map_err(|error| not_pem(of_key, key, error))?);
+        }
+        let http = http.build();
         Ok(Registry {
             http: http
                 .map_err(|error| Error::new(Kind::Config, "the registry's client cannot be built").because(error))?,
             urls: urls.collect::<Result<_>>()?,
             user: config.user.clone().map(|user| (user, config.password.clone())),
+            token: config.token.clone(),
+            auto_register: config.auto_register,
+            normalize: config.normalize,
             ids: Mutex::default(),
         })
     }
 
-    /// The id of a schema under a subject, registered if it is new. `schema` goes out to the letter.
+    /// The id of a schema under a subject, registered if it is new and that is allowed. `schema` goes out to the letter.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32> {
         let known = (subject.to_owned(), schema.to_owned());
         if let Some(id) = self.ids.lock().ok().and_then(|ids| ids.get(&known).copied()) {
             return Ok(id);
         }
         let body = serde_json::json!({ "schema": schema }).to_string();
-        let answer = self.ask(Method::POST, &["subjects", subject, "versions"], Some(body), subject).await?;
+        let answer = match self.auto_register {
+            true => self.ask(Method::POST, &["subjects", subject, "versions"], Some(body), subject).await?,
+            false => {
+                let found = self.ask_for(Method::POST, &["subjects", subject], Some(body), subject).await?;
+                found.ok_or_else(|| {
+                    Error::new(
+                        Kind::Schema,
+                        format!("subject {subject} has no such schema, and none may be registered"),
+                    )
+                    .hint(
+                        "register what `strandline schema` prints, or set schema_registry.auto.register.schemas = true",
+                    )
+                })?
+            }
+        };
         let registered: Registered = serde_json::from_str(&answer).map_err(|error| {
             Error::new(Kind::Registry, format!("the registry's answer for subject {subject} is not one"))
                 .because(error)
@@ -131,7 +164,7 @@ impl Registry {
                     let after = answer.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok()?.parse().ok());
                     let text = answer.text().await.unwrap_or_default();
                     let refusal: Refusal = serde_json::from_str(&text).unwrap_or_default();
-                    if matches!(refusal.error_code, 40401 | 40402) {
+                    if matches!(refusal.error_code, 40401..=40403) {
                         return Ok(None);
                     }
                     last = refused(status, refusal, subject, base);
@@ -156,7 +189,13 @@ impl Registry {
             .map_err(|()| Error::new(Kind::Config, "schema_registry.url is not an http address"))?
             .pop_if_empty()
             .extend(path);
+        if self.normalize && method == Method::POST {
+            url.query_pairs_mut().append_pair("normalize", "true");
+        }
         let mut request = self.http.request(method, url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.reveal());
+        }
         if let Some((user, password)) = &self.user {
             request = request.basic_auth(user, password.as_ref().map(Secret::reveal));
         }
@@ -165,6 +204,17 @@ impl Registry {
             None => request,
         })
     }
+}
+
+fn pem(key: &str, path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(|error| Error::new(Kind::Config, format!("{key}: {} cannot be read", path.display())).because(error))
+}
+
+fn not_pem(key: &str, path: &Path, error: reqwest::Error) -> Error {
+    Error::new(Kind::Config, format!("{key}: {} is not what it should be", path.display()))
+        .because(error.without_url())
+        .hint("PEM, -----BEGIN CERTIFICATE----- or -----BEGIN PRIVATE KEY-----; openssl pkcs8 -topk8 -nocrypt turns other keys into this form")
 }
 
 fn passes(status: StatusCode) -> bool {
@@ -251,7 +301,48 @@ mod tests {
     }
 
     fn registry(url: String) -> Registry {
-        Registry::new(&SchemaRegistry { urls: vec![url], user: None, password: None }).unwrap()
+        Registry::new(&settings(url)).unwrap()
+    }
+
+    fn settings(url: String) -> SchemaRegistry {
+        SchemaRegistry {
+            urls: vec![url],
+            user: None,
+            password: None,
+            token: None,
+            auto_register: true,
+            normalize: false,
+            strategy: crate::registry::Strategy::Topic,
+            ca: None,
+            certificate: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_schema_that_may_not_be_registered_has_to_be_there() {
+        let (url, asked) = server(vec![
+            "200 OK|{\"subject\":\"s-value\",\"version\":3,\"id\":9,\"schema\":\"\\\"int\\\"\"}",
+            "404 Not Found|{\"error_code\":40403,\"message\":\"Schema not found\"}",
+        ]);
+        let token = Some(Secret::new("key".to_owned()));
+        let fixed = SchemaRegistry { auto_register: false, normalize: true, token, ..settings(url) };
+        let registry = Registry::new(&fixed).unwrap();
+        assert_eq!(registry.register("s-value", "\"int\"").await.unwrap(), 9);
+        let error = registry.register("s-value", "\"long\"").await.unwrap_err();
+        assert!(error.report().contains("strandline schema") && error.kind() == Kind::Schema, "{error:?}");
+        let asked = asked.join().unwrap();
+        assert!(asked[0].starts_with("POST /apis/ccompat/v7/subjects/s-value?normalize=true "), "{}", asked[0]);
+        assert!(asked[0].contains("authorization: Bearer key"), "{}", asked[0]);
+    }
+
+    #[test]
+    fn a_certificate_that_is_none_is_named() {
+        let missing = SchemaRegistry { ca: Some("/nowhere/ca.pem".into()), ..settings("http://localhost".into()) };
+        let Err(error) = Registry::new(&missing) else { panic!("there is no such file") };
+        assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+        let own = std::env::current_exe().unwrap();
+        let none = SchemaRegistry { certificate: Some((own.clone(), own)), ..settings("http://localhost".into()) };
+        assert!(Registry::new(&none).is_err());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The Schema Registry, by Confluent's API.
 
 mod client;
-pub mod subject;
+mod subject;
 
 pub use client::{Registry, Version};
+pub use subject::Strategy;
