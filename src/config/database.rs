@@ -8,7 +8,7 @@ use tokio_postgres::config::Host;
 use super::placeholder::{self, Lookup};
 use super::reader::Reader;
 use super::secret::Secret;
-use super::{Database, SslMode, url};
+use super::{Database, SslMode, libpq, url};
 use crate::{Error, Kind, Result};
 
 /// How long a connection may be idle before the kernel probes it, and how long sent data may stay unacknowledged: a
@@ -94,7 +94,7 @@ impl Database {
         let text = |key: &'static str, raw: Option<&str>| {
             raw.map(|raw| placeholder::replace(raw, lookup).map_err(|needs| Fault { key, needs })).transpose()
         };
-        let parsed = match text("database.url", self.url.as_ref().map(Secret::reveal))? {
+        let mut parsed = match text("database.url", self.url.as_ref().map(Secret::reveal))? {
             Some(url) => url::parse(&url).map_err(|needs| Fault { key: "database.url", needs })?,
             None => {
                 let mut settings = tokio_postgres::Config::new();
@@ -122,6 +122,7 @@ impl Database {
                 url::Parsed { settings, sslmode: None, sslrootcert: None, keepalives_idle: false }
             }
         };
+        libpq::fill(&mut parsed, lookup).map_err(|needs| Fault { key: "database", needs })?;
         self.complete(parsed, application)
     }
 

@@ -6,6 +6,7 @@ mod document;
 mod effective;
 mod key;
 mod layer;
+mod libpq;
 mod librdkafka;
 mod load;
 mod naming;

@@ -19,7 +19,10 @@ use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use strandline::Kind;
 use strandline::config::{Database, Secret, SslMode};
 use strandline::postgres::Connection;
-use strandline_testbed::{Postgres, PostgresOptions};
+use strandline_testbed::{Kafka, Postgres, PostgresOptions};
+
+use crate::stage::{Stage, connect, until};
+use crate::topic::records;
 
 /// A server with a door for every role, and TLS under a certificate for 127.0.0.1.
 struct Door {
@@ -33,7 +36,7 @@ struct Door {
 
 const HBA: &str = "\
 host    all  postgres          127.0.0.1/32  trust
-host    all  scram             127.0.0.1/32  scram-sha-256
+host    all  scram,rotated     127.0.0.1/32  scram-sha-256
 host    all  ghost,sleeper,out 127.0.0.1/32  trust
 hostssl all  tls               127.0.0.1/32  trust
 host    all  rejected          127.0.0.1/32  reject
@@ -247,4 +250,43 @@ fn a_copy_ends_in_the_server_when_its_connection_is_dropped() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_rotated_while_streaming_is_picked_up_and_no_row_is_lost() {
+    let door = door();
+    let own = door.postgres.create_database("rotation");
+    let client = connect(&own.url).await;
+    client
+        .batch_execute(
+            "CREATE ROLE rotated LOGIN PASSWORD 'the-first'; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+             GRANT SELECT ON t TO rotated",
+        )
+        .await
+        .unwrap();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    let write = |password: &str| {
+        std::fs::write(secret.path(), own.url.replace("postgres@", &format!("rotated:{password}@"))).unwrap();
+    };
+    write("the-first");
+    let by_file =
+        strandline_testbed::Database { url: format!("${{file:{}}}", secret.path().display()), name: own.name.clone() };
+    let stage = Stage::on("rotation", by_file, Kafka::shared().bootstrap());
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    client
+        .batch_execute(
+            "ALTER ROLE rotated PASSWORD 'the-second'; INSERT INTO t VALUES (2);
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotated'",
+        )
+        .await
+        .unwrap();
+    running.await_log("1003");
+    client.batch_execute("INSERT INTO t VALUES (3)").await.unwrap();
+    write("the-second");
+    until("rows", Duration::from_secs(40), || records(&stage.kafka, &stage.topic("t")).len() >= 3);
+    let (code, log) = running.stop();
+    let ids: Vec<i64> = records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
+    assert_eq!((ids, code), (vec![1, 2, 3], Some(0)), "{log}");
+    assert!(!log.contains("the-first") && !log.contains("the-second"), "{log}");
 }
