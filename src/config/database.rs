@@ -34,8 +34,33 @@ pub struct Target {
     pub sslmode: SslMode,
     /// The authorities to trust instead of the machine's own.
     pub sslrootcert: Option<PathBuf>,
+    /// How many of its certificates.
+    pub sslrootcert_load: Load,
+    /// Our own certificate.
+    pub client_certificate: ClientCertificate,
     /// For everything until the login is done.
     pub connect_timeout: Duration,
+}
+
+/// How many certificates of `sslrootcert` are trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Load {
+    /// All in the file.
+    #[default]
+    All,
+    /// The first alone.
+    First,
+}
+
+/// Our own certificate, where the server asks for one.
+#[derive(Clone, Debug, Default)]
+pub struct ClientCertificate {
+    /// `sslcert`: PEM, with the authorities between it and the server's if need be.
+    pub certificate: Option<PathBuf>,
+    /// `sslkey`: PEM or DER.
+    pub key: Option<PathBuf>,
+    /// `sslpassword`: the key's.
+    pub password: Option<Secret>,
 }
 
 /// What keeps a connection from being tried.
@@ -119,16 +144,21 @@ impl Database {
                 if let Some(dbname) = text("database.dbname", self.dbname.as_deref())? {
                     settings.dbname(dbname);
                 }
-                url::Parsed { settings, sslmode: None, sslrootcert: None, keepalives_idle: false }
+                url::Parsed { settings, ..url::Parsed::default() }
             }
         };
         libpq::fill(&mut parsed, lookup).map_err(|needs| Fault { key: "database", needs })?;
+        if let Some(password) =
+            text("database.sslpassword", self.client_certificate.password.as_ref().map(Secret::reveal))?
+        {
+            parsed.sslpassword = Some(password);
+        }
         self.complete(parsed, application)
     }
 
     /// What both spellings have in common: what must be there, TLS, and the limits of time.
     fn complete(&self, parsed: url::Parsed, application: &str) -> Result<Target, Fault> {
-        let url::Parsed { mut settings, sslmode, sslrootcert, keepalives_idle } = parsed;
+        let url::Parsed { mut settings, sslmode, sslrootcert, sslcert, sslkey, sslpassword, keepalives_idle } = parsed;
         let of = |part: &'static str| if self.url.is_some() { "database.url" } else { part };
         let hosts = settings.get_hosts().len().max(settings.get_hostaddrs().len());
         if hosts == 0 {
@@ -165,7 +195,20 @@ impl Database {
             settings.keepalives_idle(DEAD_PEER);
         }
         let sslrootcert = root.filter(|_| !system);
-        Ok(Target { settings, sslmode, sslrootcert, connect_timeout: self.connect_timeout })
+        let own = &self.client_certificate;
+        let client_certificate = ClientCertificate {
+            certificate: own.certificate.clone().or(sslcert.map(PathBuf::from)),
+            key: own.key.clone().or(sslkey.map(PathBuf::from)),
+            password: sslpassword.map(Secret::new),
+        };
+        Ok(Target {
+            settings,
+            sslmode,
+            sslrootcert,
+            sslrootcert_load: self.sslrootcert_load,
+            client_certificate,
+            connect_timeout: self.connect_timeout,
+        })
     }
 }
 
@@ -188,6 +231,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Database {
         dbname: reader.raw("database.dbname"),
         sslmode,
         sslrootcert,
+        sslrootcert_load: match reader.word("database.sslrootcert_load") {
+            Some("first") => Load::First,
+            _ => Load::All,
+        },
+        client_certificate: ClientCertificate {
+            certificate: reader.text("database.sslcert").map(PathBuf::from),
+            key: reader.text("database.sslkey").map(PathBuf::from),
+            password: reader.raw_secret("database.sslpassword"),
+        },
         connect_timeout,
     };
     if reader.is_set("database.url") {
@@ -224,6 +276,8 @@ mod tests {
             dbname: None,
             sslmode: None,
             sslrootcert: None,
+            sslrootcert_load: Default::default(),
+            client_certificate: Default::default(),
             connect_timeout: Duration::from_secs(10),
         }
     }

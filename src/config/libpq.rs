@@ -65,6 +65,11 @@ pub(super) fn fill(parsed: &mut Parsed, lookup: &Lookup<'_>) -> Result<(), Strin
     if parsed.sslrootcert.is_none() {
         parsed.sslrootcert = set("PGSSLROOTCERT");
     }
+    for (part, name) in [(&mut parsed.sslcert, "PGSSLCERT"), (&mut parsed.sslkey, "PGSSLKEY")] {
+        if part.is_none() {
+            *part = set(name);
+        }
+    }
     password(parsed, lookup);
     Ok(())
 }

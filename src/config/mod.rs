@@ -29,7 +29,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use database::Target;
+pub use database::{ClientCertificate, Load, Target};
 pub use effective::{Effective, effective};
 pub use load::{Sources, load};
 pub use naming::{Header, Naming};
@@ -114,6 +114,10 @@ pub struct Database {
     pub sslmode: Option<SslMode>,
     /// `database.sslrootcert`: PEM, every certificate in it is trusted; `system`: the machine's own.
     pub sslrootcert: Option<std::path::PathBuf>,
+    /// `database.sslrootcert_load`: how many of its certificates are trusted.
+    pub sslrootcert_load: Load,
+    /// `database.sslcert`, `sslkey` and `sslpassword`.
+    pub client_certificate: ClientCertificate,
     /// `database.connect_timeout`: name, TCP, TLS and authentication together.
     pub connect_timeout: Duration,
 }

@@ -6,10 +6,14 @@
 use super::SslMode;
 
 /// A connection string, with what the driver does not take beside it.
+#[derive(Default)]
 pub(super) struct Parsed {
     pub settings: tokio_postgres::Config,
     pub sslmode: Option<SslMode>,
     pub sslrootcert: Option<String>,
+    pub sslcert: Option<String>,
+    pub sslkey: Option<String>,
+    pub sslpassword: Option<String>,
     /// Whether it says when to probe an idle connection; the driver does not tell.
     pub keepalives_idle: bool,
 }
@@ -36,6 +40,9 @@ const TAKEN: &[&str] = &[
     "load_balance_hosts",
 ];
 
+/// What we take out before it.
+const OWN: &[&str] = &["sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"];
+
 /// What libpq and others understand and Strandline does not, with what to do instead.
 const REFUSED: &[(&str, &str)] = &[
     ("ssl", "sslmode=require"),
@@ -46,9 +53,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("fallback_application_name", "application_name"),
     ("passfile", "the key database.password_file"),
     ("service", "the connection's own parameters; service files are not read"),
-    ("sslcert", "no such parameter; client certificates are not supported yet"),
-    ("sslkey", "no such parameter; client certificates are not supported yet"),
-    ("sslpassword", "no such parameter; client certificates are not supported yet"),
     ("sslcrl", "no such parameter; revocation lists are not read"),
     ("sslcrldir", "no such parameter; revocation lists are not read"),
     ("sslcompression", "no such parameter"),
@@ -102,8 +106,7 @@ fn split_url(text: &str) -> Result<(&str, &str), String> {
 
 /// Takes the TLS parameters out, and refuses what nobody understands. A pair is (name, value, as it was written).
 fn take_ssl(pairs: Vec<(String, String, String)>) -> Result<(Parsed, Vec<String>), String> {
-    let mut parsed =
-        Parsed { settings: tokio_postgres::Config::new(), sslmode: None, sslrootcert: None, keepalives_idle: false };
+    let mut parsed = Parsed::default();
     let mut rest = Vec::new();
     for (name, value, written) in pairs {
         match name.as_str() {
@@ -112,6 +115,9 @@ fn take_ssl(pairs: Vec<(String, String, String)>) -> Result<(Parsed, Vec<String>
                 parsed.sslmode = Some(mode);
             }
             "sslrootcert" => parsed.sslrootcert = Some(value),
+            "sslcert" => parsed.sslcert = Some(value),
+            "sslkey" => parsed.sslkey = Some(value),
+            "sslpassword" => parsed.sslpassword = Some(value),
             name if TAKEN.contains(&name) => {
                 parsed.keepalives_idle |= name == "keepalives_idle";
                 rest.push(written);
@@ -126,9 +132,9 @@ fn unknown(name: &str) -> String {
     if let Some((name, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return format!("{instead} (instead of the parameter {name})");
     }
-    match super::nearest::nearest(name, TAKEN.iter().chain(["sslmode", "sslrootcert"].iter()).copied()) {
+    match super::nearest::nearest(name, TAKEN.iter().chain(OWN.iter()).copied()) {
         Some(near) => format!("known parameters only; the nearest to one of these is {near}"),
-        None => format!("known parameters only: {}, sslmode, sslrootcert", TAKEN.join(", ")),
+        None => format!("known parameters only: {}, {}", TAKEN.join(", "), OWN.join(", ")),
     }
 }
 

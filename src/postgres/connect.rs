@@ -143,6 +143,8 @@ mod tests {
             dbname: None,
             sslmode: Some(SslMode::Disable),
             sslrootcert: None,
+            sslrootcert_load: Default::default(),
+            client_certificate: Default::default(),
             connect_timeout: Duration::from_secs(60),
         }
     }

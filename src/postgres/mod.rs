@@ -5,6 +5,7 @@ mod chunk;
 mod connect;
 mod error;
 mod explain;
+mod identity;
 mod query;
 mod session;
 mod tls;

@@ -6,7 +6,8 @@ use native_tls::{Certificate, TlsConnector};
 use postgres_native_tls::MakeTlsConnector;
 use tokio_postgres::config::SslNegotiation;
 
-use crate::config::{SslMode, Target};
+use super::identity::identity;
+use crate::config::{Load, SslMode, Target};
 use crate::{Error, Kind, Result};
 
 /// What is checked of the server's certificate.
@@ -54,9 +55,18 @@ pub(super) fn connector(target: &Target) -> Result<MakeTlsConnector> {
     if let Some(path) = authority {
         // The machine's own authorities would otherwise be trusted beside it.
         builder.disable_built_in_roots(true);
-        for certificate in authorities(path)? {
+        let most = match target.sslrootcert_load {
+            Load::All => usize::MAX,
+            Load::First => 1,
+        };
+        for certificate in authorities(path)?.into_iter().take(most) {
             builder.add_root_certificate(certificate);
         }
+    }
+    if target.sslmode != SslMode::Disable
+        && let Some(identity) = identity(&target.client_certificate)?
+    {
+        builder.identity(identity);
     }
     if target.settings.get_ssl_negotiation() == SslNegotiation::Direct {
         postgres_native_tls::set_postgresql_alpn(&mut builder);

@@ -14,10 +14,11 @@ use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
+use openssl::symm::Cipher;
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use strandline::Kind;
-use strandline::config::{Database, Secret, SslMode};
+use strandline::config::{ClientCertificate, Database, Load, Secret, SslMode};
 use strandline::postgres::Connection;
 use strandline_testbed::{Kafka, Postgres, PostgresOptions};
 
@@ -31,7 +32,7 @@ struct Door {
     bundle: PathBuf,
     /// Trusts the first of them alone.
     stranger: PathBuf,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 const HBA: &str = "\
@@ -39,6 +40,7 @@ host    all  postgres          127.0.0.1/32  trust
 host    all  scram,rotated     127.0.0.1/32  scram-sha-256
 host    all  ghost,sleeper,out 127.0.0.1/32  trust
 hostssl all  tls               127.0.0.1/32  trust
+hostssl all  certain           127.0.0.1/32  cert
 host    all  rejected          127.0.0.1/32  reject
 ";
 
@@ -59,23 +61,29 @@ fn door() -> &'static Door {
         let bundle = write("bundle.pem", [pem(&stranger), pem(&authority.0)].concat());
         let stranger = write("stranger.pem", pem(&stranger));
         let data = postgres.data_dir();
+        let certain = certificate("certain", Some(&authority));
+        write("certain.pem", pem(&certain.0));
+        let encrypted = certain.1.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"key-word").unwrap();
+        write("certain.key", encrypted);
+        give(data, "root.crt", &pem(&authority.0));
         give(data, "server.crt", &pem(&server.0));
         give(data, "server.key", &server.1.private_key_to_pem_pkcs8().unwrap());
         give(data, "pg_hba.conf", HBA.as_bytes());
-        let door = Door { postgres, bundle, stranger, _directory: directory };
+        let door = Door { postgres, bundle, stranger, directory };
         block_on(async {
             let client = door.superuser().await;
             client
                 .client()
                 .batch_execute(
                     "CREATE ROLE scram LOGIN PASSWORD 'hunter2'; CREATE ROLE sleeper NOLOGIN; CREATE ROLE out LOGIN;
-                     CREATE ROLE tls LOGIN; CREATE ROLE rejected LOGIN; CREATE ROLE nobody LOGIN;",
+                     CREATE ROLE tls LOGIN; CREATE ROLE certain LOGIN; CREATE ROLE rejected LOGIN; CREATE ROLE nobody LOGIN;",
                 )
                 .await
                 .unwrap();
             for statement in [
                 "CREATE DATABASE closed",
                 "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
+                "ALTER SYSTEM SET ssl_ca_file = 'root.crt'",
                 "ALTER SYSTEM SET ssl = on",
                 "SELECT pg_reload_conf()",
             ] {
@@ -107,6 +115,8 @@ impl Door {
             dbname: None,
             sslmode: Some(sslmode),
             sslrootcert: None,
+            sslrootcert_load: Default::default(),
+            client_certificate: Default::default(),
             connect_timeout: Duration::from_secs(30),
         }
     }
@@ -289,4 +299,37 @@ async fn a_password_that_is_rotated_while_streaming_is_picked_up_and_no_row_is_l
     let ids: Vec<i64> = records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
     assert_eq!((ids, code), (vec![1, 2, 3], Some(0)), "{log}");
     assert!(!log.contains("the-first") && !log.contains("the-second"), "{log}");
+}
+
+#[test]
+fn a_role_is_let_in_by_its_certificate_and_only_by_it() {
+    let door = door();
+    let file = |name: &str| Some(door.directory.path().join(name));
+    let own = ClientCertificate {
+        certificate: file("certain.pem"),
+        key: file("certain.key"),
+        password: Some(Secret::new("key-word")),
+    };
+    block_on(async {
+        let without = door.database("certain", "", "postgres", SslMode::Require);
+        let error = Connection::open(&without, "test").await.err().unwrap();
+        assert!(error.report().contains("certificate"), "{}", error.report());
+        let with = Database { client_certificate: own, ..without };
+        Connection::open(&with, "test").await.unwrap();
+    });
+}
+
+#[test]
+fn of_a_bundle_all_authorities_are_trusted_or_the_first_alone() {
+    let door = door();
+    let bundle = |sslrootcert_load| Database {
+        sslrootcert: Some(door.bundle.clone()),
+        sslrootcert_load,
+        ..door.database("tls", "", "postgres", SslMode::VerifyFull)
+    };
+    block_on(async {
+        Connection::open(&bundle(Load::All), "test").await.unwrap();
+        let error = Connection::open(&bundle(Load::First), "test").await.err().unwrap();
+        assert!(error.report().contains("1023"), "{}", error.report());
+    });
 }
