@@ -63,6 +63,18 @@ impl Delivered {
         Ok(Delivered { streams: [Recent::restore(floor(0), first), Recent::restore(floor(1), second)] })
     }
 
+    /// Nothing, and what is stored beside the object's record goes.
+    pub fn void(buckets: &[(usize, u64, Vec<u8>)]) -> Self {
+        let of = |stream: usize| Recent::void(buckets.iter().filter(move |one| one.0 == stream).map(|one| one.1));
+        Delivered { streams: [of(0), of(1)] }
+    }
+
+    /// The buckets that have a record: stream and number.
+    pub fn kept(&self) -> impl Iterator<Item = (usize, u64)> {
+        let of = |stream: usize| self.streams[stream].kept().map(move |number| (stream, number));
+        of(0).chain(of(1))
+    }
+
     /// The floors, as stored.
     pub fn position(&self) -> Values {
         let text = |at: usize| self.streams[at].floor().map(Key::to_string);

@@ -11,7 +11,7 @@ use crate::kafka::{self, Admin};
 use crate::lookback::{self, Delivered};
 use crate::poll::sql::{self, Source};
 use crate::poll::{
-    Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid, Values,
+    Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid,
     Watermark, Window, Work, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
@@ -66,6 +66,8 @@ pub struct Object {
     pub delivered_before: Option<Delivered>,
     /// That as it was stored when we took over.
     pub buckets: Vec<(usize, u64, Vec<u8>)>,
+    /// Whether what is stored of it counts no more: there is no progress it could belong to, or it began anew.
+    pub void: bool,
     /// How long PostgreSQL took over its last sweep.
     pub last_read: Duration,
     /// When its last poll began.
@@ -124,6 +126,7 @@ pub enum Next {
 impl Object {
     /// An object just found, with the progress that is stored for it, if any.
     pub fn new(choice: Choice, key: Vec<u8>, stored: Option<Watermark>, fresh: Watermark) -> Self {
+        let void = stored.is_none();
         let passes_before = stored.as_ref().map_or(0, |stored| stored.passes);
         Object {
             name: choice.table.name.clone(),
@@ -145,6 +148,7 @@ impl Object {
             delivered: None,
             delivered_before: None,
             buckets: Vec::new(),
+            void,
             last_read: Duration::ZERO,
             polled: None,
             in_chunks: false,
@@ -163,6 +167,7 @@ impl Object {
         self.table = choice.table;
         self.topic = choice.topic;
         self.sweep = None;
+        self.ahead.clear();
         if choice.refused.is_some() {
             self.failed = choice.refused;
         }
@@ -199,7 +204,7 @@ impl Object {
         let (rows, bytes) = (self.pending.rows, self.pending.bytes);
         self.pending = Watermark { rows, bytes, ..Watermark::new(reading, self.table.oid, moment) };
         self.passes_before = 0;
-        self.delivered = None;
+        self.void_delivered();
         self.plan = None;
     }
 
@@ -458,15 +463,24 @@ impl Object {
         std::iter::once(own).chain(buckets).collect()
     }
 
+    /// A query begins anew: what it has delivered is void, and its buckets go with the next commit.
+    pub fn void_delivered(&mut self) {
+        if let Some(delivered) = self.delivered_before.take() {
+            self.buckets = delivered.kept().map(|(stream, number)| (stream, number, Vec::new())).collect();
+        }
+        self.delivered = None;
+        self.void = true;
+    }
+
     /// What a query's cursor has delivered, restored at the first poll: only now its columns' types are known.
     pub fn restore_delivered(&mut self, cursor: &Cursor, description: &Description) -> Result<Delivered> {
         if let Some(delivered) = &self.delivered {
             return Ok(delivered.clone());
         }
-        let buckets = std::mem::take(&mut self.buckets);
-        // Without progress, or after it began anew, what stands beside it is void.
-        let buckets = if self.pending.position == Values::default() { Vec::new() } else { buckets };
-        Delivered::restore(&self.pending.position, buckets.into_iter(), lookback::texts(cursor, description))
+        if self.void {
+            return Ok(Delivered::void(&self.buckets));
+        }
+        Delivered::restore(&self.pending.position, self.buckets.iter().cloned(), lookback::texts(cursor, description))
     }
 
     /// Whether there is progress that Kafka does not have yet.

@@ -259,6 +259,7 @@ impl Owner {
             object.read_until = None;
             if let Some(delivered) = &mut object.delivered {
                 delivered.stored();
+                object.void = false;
             }
             object.delivered_before.clone_from(&object.delivered);
         }

@@ -373,7 +373,9 @@ impl Task {
     /// Waits, not for long, until the log is on disk as far as the sweeps to be committed reach into it: until then a crash
     /// of the server could take rows back that we publish. What is not confirmed now may be by a later look.
     async fn confirm(&mut self, partition: i32) -> Result<()> {
-        let deadline = self.looked_at + FLUSH;
+        // With --once there is no later look: what stays unconfirmed is loaded again if the server restarts before the next run.
+        let patience = if self.shared.once { FLUSH } else { Duration::ZERO };
+        let deadline = (self.looked_at + FLUSH).max(Instant::now() + patience);
         let unconfirmed = |owner: &Owner| {
             owner.rows > 0
                 && owner.objects.values().any(|object| {

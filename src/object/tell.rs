@@ -20,6 +20,9 @@ impl Object {
         self.sweep = None;
         self.changes = None;
         self.ahead.clear();
+        if matches!(verdict, Verdict::LoadAgain { .. }) {
+            self.void_delivered();
+        }
         let object = &self.name;
         match verdict {
             Verdict::Same => {}

@@ -80,6 +80,12 @@ impl Recent {
         Recent { floor, buckets, changed: BTreeSet::new(), kept }
     }
 
+    /// Nothing is delivered any more, and these buckets are to be taken out of the store.
+    pub fn void(numbers: impl IntoIterator<Item = u64>) -> Self {
+        let kept: BTreeSet<u64> = numbers.into_iter().collect();
+        Recent { floor: None, buckets: BTreeMap::new(), changed: kept.clone(), kept }
+    }
+
     /// Above which cursor the next poll begins; none: with all rows.
     pub fn floor(&self) -> Option<&Key> {
         self.floor.as_ref()
@@ -154,6 +160,11 @@ impl Recent {
     /// The buckets to be stored, each with its JSON; `None`: it is gone.
     pub fn changes(&self) -> impl Iterator<Item = (u64, Option<Vec<u8>>)> {
         self.changed.iter().map(|number| (*number, self.buckets.get(number).map(|rows| to_json(rows))))
+    }
+
+    /// The buckets that have a record.
+    pub fn kept(&self) -> impl Iterator<Item = u64> {
+        self.kept.iter().copied()
     }
 
     /// All of that is stored.
@@ -269,6 +280,15 @@ mod tests {
         recent.meet(&mut one, Key::Number(1_000_000), hash(1), Lookback::Micros(10));
         recent.settle(&one, Lookback::Micros(10), Some(500), true);
         assert_eq!(recent.floor(), Some(&Key::Number(490)));
+    }
+
+    #[test]
+    fn what_is_void_is_taken_out_of_the_store_and_sent_again() {
+        let mut recent = Recent::void([3, 4]);
+        assert_eq!(recent.changes().collect::<Vec<_>>(), [(3, None), (4, None)]);
+        assert_eq!(poll(&mut recent, Lookback::Rows(9), &[(1, 1)]), [1]);
+        recent.stored();
+        assert_eq!(recent.changes().count(), 0);
     }
 
     #[test]

@@ -79,6 +79,8 @@ impl Task {
         connection.commit().await?;
         self.connection = Some(connection);
         object.count(rows, bytes);
+        // So that a restart of the server is told from another server: what was delivered stays delivered.
+        object.pending.history.note(&moment, jiff::Timestamp::now().as_second());
         object.tell_rows(rows);
         if let Some(mut looking_back) = reading.looking_back.take() {
             owner.look_back(name, looking_back.settle(true));

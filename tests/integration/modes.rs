@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stage::{Stage, until};
+use crate::stage::{Stage, connect, until};
 use crate::topic::records;
 
 /// The values of one column in a topic, sorted.
@@ -330,4 +330,23 @@ async fn a_pass_of_bulk_that_is_killed_goes_on_at_its_place() {
     assert!(found.contains("stored=true") && !found.contains("rows=0 "), "nothing was committed before: {found}");
     let ids = column(&stage, &stage.topic("t"), "id");
     assert!(ids.iter().copied().eq(1..=1_000_000), "{} records, not one of each row", ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_goes_on_where_it_was_after_the_server_restarted() {
+    let mut postgres = strandline_testbed::Postgres::start(strandline_testbed::PostgresOptions::default());
+    let database = postgres.create_database("restarted");
+    let client = connect(&database.url).await;
+    client.batch_execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 100)").await.unwrap();
+    let url = database.url.clone();
+    let stage = Stage::on("restarted", database, strandline_testbed::Kafka::shared().bootstrap());
+    stage.configure(
+        "objects.q = { query = 'SELECT id FROM t', mode = 'incrementing', incrementing_column = 'id' }\ntables.exclude = ['public.t']",
+    );
+    stage.run_once();
+    postgres.stop_fast();
+    postgres.restart();
+    connect(&url).await.batch_execute("INSERT INTO t VALUES (101)").await.unwrap();
+    let log = stage.run_once();
+    assert_eq!(column(&stage, &format!("{}.q", stage.name), "id"), (1..=101).collect::<Vec<_>>(), "{log}");
 }
