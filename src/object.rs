@@ -363,7 +363,7 @@ impl Object {
 
     /// Begins a pass, or goes on with one.
     pub fn begin_pass(&mut self, moment: &Moment, clock: Timestamp) -> bool {
-        self.polled = Some(Instant::now());
+        self.mark_polled(Instant::now());
         if self.query.is_some() {
             if self.polling.mode == Mode::Bulk {
                 self.pending.pass_at = clock.as_second();
@@ -407,6 +407,13 @@ impl Object {
     fn sweep_of(&mut self, work: &Work) -> Option<&mut Sweep> {
         let leaf = self.pending.leaves.get_mut(&work.leaf)?;
         if work.stream == Stream::Sweep { leaf.again.as_mut() } else { leaf.sweep.as_mut() }
+    }
+
+    /// A poll begins.
+    pub fn mark_polled(&mut self, now: Instant) {
+        // A pass is too dear to come again soon for the sake of an even spread.
+        let last = self.polled.or(self.is_in_passes().then_some(now));
+        self.polled = Some(self.polling.schedule.count_from(last, now, &self.name.to_string()));
     }
 
     /// Whether its next poll is due.

@@ -1,6 +1,7 @@
 //! How objects are read: the connector's own keys, and those of one object over them.
 
-use std::time::Duration;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -49,6 +50,22 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// When a poll that begins `now` counts as begun. A late one counts as of its own time, so that intervals do not drift; the
+    /// first one as a little earlier, by a share of the interval that is the object's own, so that objects which were found
+    /// together are not due together for ever.
+    pub fn count_from(&self, last: Option<Instant>, now: Instant, object: &str) -> Instant {
+        let Schedule::Every(interval) = self else { return now };
+        let Some(last) = last else {
+            let mut hasher = DefaultHasher::new();
+            object.hash(&mut hasher);
+            let share = f64::from((hasher.finish() >> 48) as u32) / 65_536.0;
+            return now.checked_sub(interval.mul_f64(share)).unwrap_or(now);
+        };
+        let passed = now.saturating_duration_since(last).as_nanos();
+        let whole = u32::try_from(passed / interval.as_nanos().max(1)).unwrap_or(u32::MAX);
+        last.checked_add(interval.saturating_mul(whole)).filter(|start| *start <= now).unwrap_or(now)
+    }
+
     /// How long to wait for the next poll after one that began `ago`, at `now`. A time of the clock that was missed is not
     /// made up for.
     pub fn wait(&self, ago: Duration, now: Timestamp) -> Duration {
@@ -226,6 +243,28 @@ mod tests {
         let every = Schedule::Every(Duration::from_secs(60));
         assert_eq!(every.wait(Duration::from_secs(20), at("2026-01-01T00:00:00Z")), Duration::from_secs(40));
         assert_eq!(every.wait(Duration::from_secs(90), at("2026-01-01T00:00:00Z")), Duration::ZERO);
+    }
+
+    #[test]
+    fn polls_do_not_drift_and_a_missed_one_is_not_made_up_for() {
+        let every = Schedule::Every(Duration::from_secs(60));
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(every.count_from(Some(start), at(63), "t"), at(60));
+        assert_eq!(every.count_from(Some(at(60)), at(305), "t"), at(300));
+    }
+
+    #[test]
+    fn the_second_polls_of_objects_found_together_are_spread_over_the_interval() {
+        let every = Schedule::Every(Duration::from_secs(60));
+        let now = Instant::now() + Duration::from_secs(3600);
+        let starts: Vec<u64> =
+            (0..100).map(|at| (now - every.count_from(None, now, &format!("public.t{at}"))).as_secs()).collect();
+        assert!(starts.iter().all(|ago| *ago < 60));
+        for quarter in 0..4 {
+            let within = starts.iter().filter(|ago| (quarter * 15..quarter * 15 + 15).contains(*ago)).count();
+            assert!((5..60).contains(&within), "{within} of 100 in quarter {quarter}");
+        }
     }
 
     #[test]

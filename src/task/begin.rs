@@ -96,7 +96,7 @@ impl Task {
             if !once && !object.is_due(now, clock) {
                 continue;
             }
-            object.polled = Some(now);
+            object.mark_polled(now);
             if object.is_sweep_due(clock) && !object.is_loading() {
                 let leaves = object.leaves();
                 object.pending.begin_again(&leaves, moment, clock.as_second());

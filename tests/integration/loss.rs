@@ -19,6 +19,7 @@ use crate::topic::records;
 const SCHEMA: &str = "
     CREATE SEQUENCE versions;
     CREATE TABLE t (id bigint PRIMARY KEY, ver bigint NOT NULL DEFAULT nextval('versions'), pad text DEFAULT repeat('x', 100));
+    CREATE TABLE k (id bigint, ver bigint NOT NULL DEFAULT nextval('versions'));
     CREATE TABLE p (id bigint, region int, ver bigint NOT NULL DEFAULT nextval('versions'), PRIMARY KEY (id, region)) PARTITION BY LIST (region);
     CREATE TABLE p0 PARTITION OF p FOR VALUES IN (0);
     CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);
@@ -33,6 +34,7 @@ const SCHEMA: &str = "
         END LOOP;
       END $$;
     INSERT INTO t (id) SELECT generate_series(1, 300);
+    INSERT INTO k (id) SELECT generate_series(1, 300);
     INSERT INTO p (id, region) SELECT i, i % 2 FROM generate_series(1, 200) i;
 ";
 
@@ -86,7 +88,10 @@ async fn act(client: &Client, writer: usize, random: &mut StdRng) -> Result<(), 
         }
         5 => {
             client
-                .batch_execute(&format!("UPDATE t SET ver = nextval('versions') WHERE id BETWEEN {id} AND {id} + 20"))
+                .batch_execute(&format!(
+                    "UPDATE t SET ver = nextval('versions') WHERE id BETWEEN {id} AND {id} + 20;
+                     UPDATE k SET ver = nextval('versions') WHERE id BETWEEN {other} AND {other} + 20"
+                ))
                 .await
         }
         6 => {
@@ -173,7 +178,11 @@ fn torment(stage: &Stage, rewrites: bool, stop: &Arc<AtomicBool>) -> Vec<JoinHan
 /// Every version that the tables hold.
 async fn held(client: &Client) -> BTreeSet<(Key, i64)> {
     let mut held = BTreeSet::new();
-    for (table, sql) in [("t", "SELECT id, 0::bigint, ver FROM t"), ("p", "SELECT id, region::bigint, ver FROM p")] {
+    for (table, sql) in [
+        ("t", "SELECT id, 0::bigint, ver FROM t"),
+        ("k", "SELECT id, 0::bigint, ver FROM k"),
+        ("p", "SELECT id, region::bigint, ver FROM p"),
+    ] {
         for row in client.query(sql, &[]).await.unwrap() {
             held.insert(((table, row.get(0), row.get(1)), row.get(2)));
         }
@@ -185,6 +194,9 @@ fn delivered(stage: &Stage) -> Delivered {
     let mut delivered = Delivered::new();
     for record in records(&stage.kafka, &stage.topic("t")) {
         delivered.entry(("t", record.long("id"), 0)).or_default().push(record.long("ver"));
+    }
+    for record in records(&stage.kafka, &stage.topic("k")) {
+        delivered.entry(("k", record.long("id"), 0)).or_default().push(record.long("ver"));
     }
     for record in records(&stage.kafka, &stage.topic("p")) {
         delivered.entry(("p", record.long("id"), record.long("region"))).or_default().push(record.long("ver"));
@@ -208,6 +220,7 @@ fn count(held: &BTreeSet<(Key, i64)>, delivered: &Delivered) -> (usize, usize, u
 const CURSORS: &str = "
     CREATE SEQUENCE cached CACHE 20;
     ALTER TABLE t ADD at timestamptz, ADD local timestamp NOT NULL DEFAULT localtimestamp, ADD n bigint NOT NULL DEFAULT nextval('cached');
+    ALTER TABLE k ADD at timestamptz, ADD local timestamp NOT NULL DEFAULT localtimestamp, ADD n bigint NOT NULL DEFAULT nextval('cached');
     ALTER TABLE p ADD at timestamptz, ADD local timestamp NOT NULL DEFAULT localtimestamp, ADD n bigint NOT NULL DEFAULT nextval('cached');
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
@@ -218,8 +231,9 @@ const CURSORS: &str = "
         RETURN NEW;
       END $$;
     CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON k FOR EACH ROW EXECUTE FUNCTION touch();
     CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON p FOR EACH ROW EXECUTE FUNCTION touch();
-    CREATE INDEX ON t (at); CREATE INDEX ON t (n); CREATE INDEX ON t (local); CREATE INDEX ON p (at); CREATE INDEX ON p (n); CREATE INDEX ON p (local);
+    CREATE INDEX ON t (at); CREATE INDEX ON k (at); CREATE INDEX ON k (n); CREATE INDEX ON k (local); CREATE INDEX ON t (n); CREATE INDEX ON t (local); CREATE INDEX ON p (at); CREATE INDEX ON p (n); CREATE INDEX ON p (local);
 ";
 
 /// Rows that the steps of a stream read, as the log tells.
@@ -259,10 +273,12 @@ async fn a_timestamp_that_may_be_null_and_an_id_lose_nothing_and_deliver_nothing
 const HONEST: &str = "
     ALTER TABLE t ADD at timestamptz NOT NULL DEFAULT now();
     ALTER TABLE p ADD at timestamptz NOT NULL DEFAULT now();
+    ALTER TABLE k ADD at timestamptz NOT NULL DEFAULT now();
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.at := now(); RETURN NEW; END $$;
     CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON k FOR EACH ROW EXECUTE FUNCTION touch();
     CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON p FOR EACH ROW EXECUTE FUNCTION touch();
-    CREATE INDEX ON t (at); CREATE INDEX ON p (at);
+    CREATE INDEX ON t (at); CREATE INDEX ON k (at); CREATE INDEX ON p (at);
 ";
 
 #[tokio::test(flavor = "multi_thread")]
