@@ -118,11 +118,26 @@ fn polls(log: &str) -> usize {
 /// A crash loses ids that were given out and never flushed; they are given out again, below a floor that looked settled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_the_server_loses_nothing() {
+    crash("crash", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_server_loses_nothing_in_a_cursor_mode() {
+    crash("crashat", "tables.mode = 'timestamp'\ntables.timestamp_column = 'at'\nsweep.interval = '3s'").await;
+}
+
+async fn crash(name: &str, settings: &str) {
     let mut postgres =
         Postgres::start(PostgresOptions { fsync: true, settings: vec![("wal_writer_delay".into(), "2s".into())] });
-    let stage = Stage::on("crash", postgres.create_database("crash"), Kafka::shared().bootstrap());
+    let stage = Stage::on(name, postgres.create_database(name), Kafka::shared().bootstrap());
+    stage.configure(settings);
     let client = stage.client().await;
-    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON t (at)",
+        )
+        .await
+        .unwrap();
     let mut running = stage.run(&[]);
     running.await_log("caught_up");
     let mut id = 0;
