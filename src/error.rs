@@ -100,6 +100,16 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// What failed, without the object: for a line that names it already.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// [`Error::causes`], if there is any.
+    pub fn cause_text(&self) -> Option<String> {
+        Some(self.causes()).filter(|causes| !causes.is_empty())
+    }
+
     /// The causes, outermost first, joined by `: `; text that repeats its predecessor is left out.
     pub fn causes(&self) -> String {
         let mut causes: Vec<String> = Vec::new();

@@ -163,7 +163,7 @@ impl Owner {
         object.check_identity(moment);
         match &object.failed {
             Some(error) => {
-                tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed")
+                tracing::error!(object = %name, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed")
             }
             None => tracing::info!(
                 object = %name, topic = %object.topic, xmin = object.pending.floor(object.leaves()),

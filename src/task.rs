@@ -297,12 +297,12 @@ impl Task {
                 object.unlockable = true;
             }
             Answer::Fail => {
-                tracing::error!(object = %name, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed");
+                tracing::error!(object = %name, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed");
                 object.failed = Some(error);
                 object.sweep = None;
             }
             Answer::Later => {
-                tracing::warn!(object = %name, error = %error, cause = %error.causes(), "put off");
+                tracing::warn!(object = %name, error = error.message(), cause = error.cause_text(), "put off");
                 object.not_before = Instant::now() + self.delays.delay();
             }
             _ => {
@@ -363,7 +363,7 @@ impl Task {
                 let refused = owner.producer.failed_topic();
                 let object = refused.and_then(|topic| owner.objects.values_mut().find(|object| object.topic == topic));
                 let Some(object) = object else { return Err(self.shared.name_successor(partition, error)) };
-                tracing::error!(object = %object.name, topic = %object.topic, error = %error, cause = %error.causes(), hint = error.hint_text(), "object failed");
+                tracing::error!(object = %object.name, topic = %object.topic, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed");
                 object.failed = Some(error.object(object.name.to_string()));
                 self.take_back(partition)
             }
@@ -419,7 +419,7 @@ impl Task {
             return Err(error);
         }
         let delay = if answer == Answer::LookAgain { Duration::from_millis(20) } else { self.delays.delay() };
-        tracing::warn!(error = %error, cause = %error.causes(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "interrupted");
+        tracing::warn!(error = %error, cause = error.cause_text(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "interrupted");
         self.connection = None;
         self.discovered = None;
         self.next_look = Instant::now();

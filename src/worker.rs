@@ -178,7 +178,7 @@ async fn prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> 
             return Err(error);
         }
         let delay = delays.delay();
-        tracing::warn!(error = %error, cause = %error.causes(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "cannot start yet");
+        tracing::warn!(error = %error, cause = error.cause_text(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "cannot start yet");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stop.cancelled() => return Ok(None),
