@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use strandline::avro::{Encoder, RecordNames, Settings};
 use strandline::poll::TableName;
-use strandline::postgres::{Class, Column, Description, Type};
+use strandline::postgres::{Column, Description, Type};
 
 /// A column's type and a value of it as COPY sends it.
 type Field = (&'static str, i32, Vec<u8>);
@@ -57,9 +57,10 @@ fn encoder(fields: &[Field]) -> Encoder {
         name: format!("c{at}"),
         not_null: true,
         declared: (*type_).to_owned(),
-        type_: Type { oid: 0, schema: "pg_catalog".into(), name: (*type_).to_owned(), class: Class::Base },
+        type_: Type::built_in(0, type_),
         typmod: *typmod,
         expression: None,
+        cast: None,
     };
     let description = Description { columns: fields.iter().enumerate().map(column).collect(), key: vec![0] };
     let names = RecordNames::new("bench", &TableName::new("public", "t"));

@@ -1,7 +1,7 @@
 //! A table's rows: schemas and transcoders chosen once, then one walk over each binary tuple.
 
 use super::mapping::{Mapped, Settings, map};
-use super::name::{RecordNames, fields};
+use super::name::{RecordNames, Records, fields};
 use super::schema::{Field, record};
 use super::transcode::{Bad, Transcoder, take};
 use crate::postgres::Description;
@@ -27,7 +27,10 @@ pub struct Encoder {
 #[derive(Debug)]
 struct Step {
     name: String,
+    /// Whether Avro has a union with null.
     nullable: bool,
+    /// Whether PostgreSQL lets no NULL in.
+    not_null: bool,
     transcoder: Transcoder,
 }
 
@@ -35,10 +38,12 @@ impl Encoder {
     /// Chooses transcoders and writes the schemas.
     pub fn new(names: &RecordNames, description: &Description, settings: &Settings) -> Result<Encoder> {
         let (field_names, warnings) = fields(&description.columns);
-        let mapped: Vec<Mapped> = description.columns.iter().map(|column| map(column, settings)).collect();
+        let mut records = Records::new(&names.namespace);
+        let mapped = description.columns.iter().map(|column| map(column, settings, &mut records));
+        let mapped = mapped.collect::<Result<Vec<Mapped>>>().map_err(|error| error.object(&names.table))?;
         let field = |at: usize, nullable: bool| {
             let (name, column, mapped) = (field_names.get(at)?, description.columns.get(at)?, mapped.get(at)?);
-            Some(Field { name, column, mapped, nullable: nullable && !column.not_null })
+            Some(Field { name, column, mapped, nullable: nullable && (!column.not_null || mapped.voids()) })
         };
         let values: Vec<Field<'_>> = (0..mapped.len()).filter_map(|at| field(at, true)).collect();
         let keys: Vec<Field<'_>> = description.key.iter().filter_map(|at| field(*at, false)).collect();
@@ -59,7 +64,8 @@ impl Encoder {
                 .zip(&mapped)
                 .map(|(column, mapped)| Step {
                     name: column.name.clone(),
-                    nullable: !column.not_null,
+                    nullable: !column.not_null || mapped.voids(),
+                    not_null: column.not_null,
                     transcoder: mapped.transcoder.clone(),
                 })
                 .collect(),
@@ -129,7 +135,7 @@ impl Encoder {
             let length = i32::from_be_bytes(take(&mut rest).map_err(|bad| (at, bad))?);
             let begin = tuple.len() - rest.len();
             let Ok(length) = usize::try_from(length) else {
-                if !step.nullable {
+                if step.not_null {
                     return Err((at, Bad::Null));
                 }
                 value.push(0);
@@ -138,10 +144,12 @@ impl Encoder {
             };
             let (field, tail) = rest.split_at_checked(length).ok_or((at, Bad::Length))?;
             rest = tail;
-            if step.nullable {
-                value.push(2);
-            }
-            step.transcoder.put(field, value).map_err(|bad| (at, bad))?;
+            let put = if step.nullable {
+                step.transcoder.put_nullable(field, value)
+            } else {
+                step.transcoder.put(field, value)
+            };
+            put.map_err(|bad| (at, bad))?;
             places.push((begin, length));
         }
         if rest.is_empty() { Ok(()) } else { Err((usize::MAX, Bad::Length)) }
@@ -172,20 +180,42 @@ impl Encoder {
         let (what, hint) = match bad {
             Bad::Length | Bad::Content => ("a value is not what its type can hold", malformed()),
             Bad::Utf8 => ("a text is not UTF-8", malformed()),
-            Bad::NotFinite => {
-                ("a value is NaN or infinite, which a decimal cannot hold", find("IN ('NaN', 'Infinity', '-Infinity')"))
-            }
+            Bad::NotFinite => (
+                "a value is NaN or infinite, which a decimal cannot hold",
+                format!(
+                    "set nan.handling.mode = \"null\", or columns.cast = [\"{}:string\"]; {}",
+                    step.name,
+                    find("IN ('NaN', 'Infinity', '-Infinity')")
+                ),
+            ),
             Bad::Scale => ("a value has more digits after the point than its column is declared with", malformed()),
             Bad::TooLate => {
                 ("a date or timestamp is later than 64 bits of microseconds since 1970 hold", find("> '294247-01-10'"))
             }
             Bad::Dimensions => (
-                "an array has several dimensions, which this version does not read",
-                format!("find the rows with: SELECT * FROM {} WHERE array_ndims({quoted}) > 1", self.table),
+                "an array has other dimensions than its column is declared with, which Avro's cannot have",
+                format!(
+                    "set columns.cast = [\"{}:json\"] for it; find the rows with: SELECT array_ndims({quoted}), * FROM {}",
+                    step.name, self.table
+                ),
+            ),
+            Bad::Retyped => (
+                "a composite's fields are of other types than a moment ago",
+                "was its type altered? it is read again with the new description".to_owned(),
+            ),
+            Bad::Infinite => (
+                "a date or timestamp is infinite, and infinity.handling.mode is \"error\"",
+                find("IN ('infinity', '-infinity')"),
+            ),
+            Bad::TooLong => (
+                "an interval is longer than 64 bits of microseconds hold",
+                format!("set columns.cast = [\"{}:string\"] for it", step.name),
             ),
             Bad::Null => ("a value is NULL in a column that is NOT NULL", find("IS NULL")),
         };
-        Error::new(Kind::Row, format!("column {quoted}: {what}")).object(&self.table).hint(hint)
+        // Read again with a description of its own snapshot, a composite is what it was described as.
+        let kind = if bad == Bad::Retyped { Kind::Changed } else { Kind::Row };
+        Error::new(kind, format!("column {quoted}: {what}")).object(&self.table).hint(hint)
     }
 }
 
@@ -196,11 +226,20 @@ mod tests {
 
     use super::*;
     use crate::poll::TableName;
-    use crate::postgres::{Class, Column, Type};
+    use crate::postgres::{Column, Type};
 
     fn column(attnum: i16, name: &str, type_: &str, typmod: i32, not_null: bool) -> Column {
-        let type_ = Type { oid: 0, schema: "pg_catalog".into(), name: type_.into(), class: Class::Base };
-        Column { attnum, name: name.into(), not_null, declared: type_.name.clone(), type_, typmod, expression: None }
+        let type_ = Type::built_in(0, type_);
+        Column {
+            attnum,
+            name: name.into(),
+            not_null,
+            declared: type_.name.clone(),
+            type_,
+            typmod,
+            expression: None,
+            cast: None,
+        }
     }
 
     fn encoder() -> Encoder {

@@ -2,11 +2,17 @@
 //! no column is dropped.
 
 use postgres_protocol::escape::escape_identifier;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::handling::{Binary, Decimals, Handling, Times};
-use super::transcode::Transcoder;
-use crate::postgres::{Class, Column, Type};
+use super::attribute::{Schema, avro, decimal, insert_before, logical, or_null, semantic_record, with_parameter};
+use super::handling::{
+    Arrays, Binary, Decimals, Handling, Hstore, Infinity, Intervals, Json, Nan, Profile, Times, Uuids,
+};
+use super::name::Records;
+use super::schema::is_record;
+use super::transcode::{Step, Transcoder, Void};
+use crate::postgres::{Attribute, Class, Column, Type};
+use crate::{Error, Kind, Result};
 
 /// What the session says that changes types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,125 +33,366 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mapped {
     /// The bare Avro type with its attributes.
-    pub schema: Map<String, Value>,
+    pub schema: Schema,
     pub transcoder: Transcoder,
     /// How it is selected.
     pub select: String,
 }
 
-const DECIMAL: &str = "org.apache.kafka.connect.data.Decimal";
+impl Mapped {
+    /// Whether a value that is not NULL may become null.
+    pub(super) fn voids(&self) -> bool {
+        matches!(self.transcoder, Transcoder::Unless { .. })
+    }
+}
 
 /// How this column travels.
-pub(super) fn map(column: &Column, settings: &Settings) -> Mapped {
+pub(super) fn map(column: &Column, settings: &Settings, records: &mut Records) -> Result<Mapped> {
     let identifier = column.expression.clone().unwrap_or_else(|| escape_identifier(&column.name));
-    let mapped = match &column.type_.class {
-        Class::Array(element) => of(element, column.typmod, settings).map(|(items, transcoder)| {
-            let mut schema = avro("array", None);
-            schema.insert("items".into(), json!(["null", items]));
-            (schema, Transcoder::Array { element: Box::new(transcoder) })
-        }),
-        _ => of(&column.type_, column.typmod, settings),
-    };
-    let (mut schema, transcoder, select) = match mapped {
-        Some((schema, transcoder)) => (schema, transcoder, identifier),
-        // Not a cast to text, which differs from the output function for some types; and not IS NULL, which is true for a
-        // row of nulls.
-        None => (
-            avro("string", as_text(&column.type_)),
-            Transcoder::Text,
-            format!("CASE WHEN {identifier} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {identifier}) END"),
-        ),
-    };
-    insert_before(&mut schema, "connect.name", "strandline.type", column.declared.as_str().into());
-    Mapped { schema, transcoder, select }
-}
-
-/// The semantic names of types that travel as text.
-fn as_text(type_: &Type) -> Option<&'static str> {
-    match (type_.schema.as_str(), type_.name.as_str()) {
-        ("pg_catalog", "xml") => Some("io.debezium.data.Xml"),
-        ("pg_catalog", "tsvector") => Some("io.debezium.data.Tsvector"),
-        (_, "ltree") => Some("io.debezium.data.Ltree"),
-        _ => None,
-    }
-}
-
-/// The table itself. `None`: as text.
-fn of(type_: &Type, typmod: i32, settings: &Settings) -> Option<(Map<String, Value>, Transcoder)> {
-    if let Class::Enum(labels) = &type_.class {
-        let mut schema = avro("string", Some("io.debezium.data.Enum"));
-        let allowed = json!({ "allowed": labels.join(",") });
-        insert_before(&mut schema, "connect.name", "connect.parameters", allowed);
-        return Some((schema, Transcoder::Text));
-    }
-    let name = match (type_.schema.as_str(), type_.name.as_str()) {
-        ("pg_catalog", name) => name,
-        (_, "citext") => "text",
-        _ => return None,
-    };
-    Some(match name {
-        "bool" => (avro("boolean", None), Transcoder::Bool),
-        "int2" => {
-            let mut schema = avro("int", None);
-            schema.insert("connect.type".into(), "int16".into());
-            (schema, Transcoder::Int2)
+    let mut settings = *settings;
+    if let Some(cast) = column.cast {
+        let known = modes(&column.type_);
+        if cast.word() != "text" && !known.contains(&cast.word()) {
+            let known: Vec<&str> = known.iter().chain(&["text"]).copied().collect();
+            let what = format!(
+                "columns.cast makes column \"{}\" `{}`, which {} does not know",
+                column.name,
+                cast.word(),
+                column.declared
+            );
+            return Err(Error::new(Kind::Denied, what).hint(format!("it knows {}", known.join(", "))));
         }
-        "int4" => (avro("int", None), Transcoder::Int4),
-        "int8" => (avro("long", None), Transcoder::Int8),
-        "oid" | "xid" => (avro("long", None), Transcoder::Oid),
-        "float4" => (avro("float", None), Transcoder::Float4),
-        "float8" => (avro("double", None), Transcoder::Float8),
-        "numeric" => match (settings.handling.decimals, decimal_of(typmod)) {
-            (Decimals::String, _) => (avro("string", None), Transcoder::Numeric),
-            (Decimals::Double, _) => (avro("double", None), Transcoder::NumericDouble),
-            (Decimals::Precise, Some((precision, scale))) => (decimal(precision, scale), Transcoder::Decimal { scale }),
-            (Decimals::Precise, None) => (avro("string", None), Transcoder::Numeric),
+        settings.handling = settings.handling.cast(cast);
+    }
+    let mut asked = Asked { settings, records, path: vec![column.name.as_str()] };
+    let as_text = column.cast.is_some_and(|cast| cast.word() == "text");
+    let mapped = if as_text { None } else { asked.column(column, &identifier) };
+    // Not a cast to text, which differs from the output function for some types; and not IS NULL, which is true for a row of
+    // nulls.
+    let (mut schema, transcoder, select) = mapped.unwrap_or_else(|| {
+        let name = if as_text { None } else { asked.settings.semantic(&column.type_) };
+        let select =
+            format!("CASE WHEN {identifier} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {identifier}) END");
+        (avro("string", name), Transcoder::Text, select)
+    });
+    if !is_record(&schema) {
+        insert_before(&mut schema, "connect.name", "strandline.type", column.declared.as_str().into());
+    }
+    Ok(Mapped { schema, transcoder, select })
+}
+
+/// The words of `columns.cast` that a type answers to, beside `text`.
+fn modes(type_: &Type) -> &'static [&'static str] {
+    match &type_.class {
+        Class::Array { .. } => &["array", "json", "string"],
+        Class::Composite(_) => &["json"],
+        Class::Base => match (type_.schema.as_str(), type_.name.as_str()) {
+            ("pg_catalog", "numeric" | "money") => &["precise", "string", "double"],
+            ("pg_catalog", "date" | "time" | "timestamp" | "timestamptz") => {
+                &["micros", "connect", "isostring", "adaptive"]
+            }
+            ("pg_catalog", "bytea") => &["bytes", "base64", "hex"],
+            ("pg_catalog", "interval") => &["string", "numeric"],
+            ("pg_catalog", "uuid") => &["uuid", "string", "bytes"],
+            ("pg_catalog", "json" | "jsonb") => &["json", "string"],
+            (_, "hstore") => &["map", "json"],
+            _ => &[],
         },
-        "money" if settings.handling.decimals == Decimals::String => {
-            (avro("string", None), Transcoder::MoneyText { scale: settings.money_scale })
+        _ => &[],
+    }
+}
+
+/// One column's mapping under way.
+struct Asked<'a> {
+    settings: Settings,
+    records: &'a mut Records,
+    /// The column, and the fields of composites down to the type at hand.
+    path: Vec<&'a str>,
+}
+
+type Chosen = Option<(Schema, Transcoder)>;
+
+impl<'a> Asked<'a> {
+    /// With what is selected.
+    fn column(&mut self, column: &'a Column, identifier: &str) -> Option<(Schema, Transcoder, String)> {
+        let as_json = |named: bool| {
+            let schema = avro("string", named.then_some("io.debezium.data.Json"));
+            Some((schema, Transcoder::Text, format!("pg_catalog.to_json({identifier})::pg_catalog.text")))
+        };
+        let named = self.settings.handling.profile != Profile::ConnectJdbc;
+        match (&column.type_.class, self.settings.handling.arrays) {
+            (Class::Array { .. }, Arrays::Json) => return as_json(named),
+            (Class::Array { .. }, Arrays::String) => return None,
+            (Class::Composite(_), _) if column.cast.is_some() => return as_json(named),
+            _ => {}
         }
-        "money" if settings.handling.decimals == Decimals::Double => {
-            (avro("double", None), Transcoder::MoneyDouble { scale: settings.money_scale })
+        if let Some((schema, transcoder)) = self.of(&column.type_, column.typmod) {
+            return Some((schema, transcoder, identifier.to_owned()));
         }
-        "money" => (decimal(19, u16::from(settings.money_scale)), Transcoder::Money),
-        "text" | "varchar" | "bpchar" | "name" => (avro("string", None), Transcoder::Text),
-        "char" => (avro("string", None), Transcoder::Char),
-        "bytea" if settings.handling.binary == Binary::Base64 => (avro("string", None), Transcoder::Base64),
-        "bytea" if settings.handling.binary == Binary::Hex => (avro("string", None), Transcoder::Hex),
-        "bytea" => (avro("bytes", None), Transcoder::Bytes),
-        "date" | "time" | "timestamp" | "timestamptz" if settings.handling.times != Times::Micros => {
-            time(name, settings.handling.times)
+        // Elements without a transcoder: JSON has each one's own text.
+        let Class::Array { element, dimensions } = &column.type_.class else { return None };
+        if matches!(element.class, Class::Composite(_)) {
+            return None;
         }
-        "date" => (logical("int", "org.apache.kafka.connect.data.Date", "date"), Transcoder::Date),
-        "time" => (logical("long", "io.debezium.time.MicroTime", "time-micros"), Transcoder::Time),
-        "timestamp" | "timestamptz" => {
-            (logical("long", "io.debezium.time.MicroTimestamp", "timestamp-micros"), Transcoder::Timestamp)
+        let mut schema = avro("array", None);
+        schema.insert("items".into(), or_null(avro("string", self.settings.semantic(element))));
+        let transcoder = Transcoder::Texts { dimensions: *dimensions };
+        let select = format!("pg_catalog.to_json({identifier})::pg_catalog.text");
+        Some((nested(schema, *dimensions), transcoder, select))
+    }
+
+    /// The table itself. `None`: there is no transcoder.
+    fn of(&mut self, type_: &'a Type, typmod: i32) -> Chosen {
+        match &type_.class {
+            Class::Array { element, dimensions } => {
+                let (items, element) = self.of(element, typmod)?;
+                let mut schema = avro("array", None);
+                schema.insert("items".into(), or_null(items));
+                let transcoder = Transcoder::Array { element: Box::new(element), dimensions: *dimensions };
+                Some((nested(schema, *dimensions), transcoder))
+            }
+            Class::Composite(attributes) => self.composite(attributes),
+            Class::Enum(_) if self.settings.handling.profile == Profile::ConnectJdbc => {
+                Some((avro("string", None), Transcoder::Text))
+            }
+            Class::Enum(labels) => {
+                let schema = with_parameter("string", "io.debezium.data.Enum", "allowed", labels.join(","));
+                Some((schema, Transcoder::Text))
+            }
+            Class::Other => None,
+            Class::Base if type_.schema == "pg_catalog" => self.settings.built_in(&type_.name, typmod),
+            Class::Base => self.settings.of_extension(type_.extension.as_deref()?, &type_.name),
         }
-        "timetz" => (avro("string", Some("io.debezium.time.ZonedTime")), Transcoder::TimeTz),
-        "interval" => (avro("string", Some("io.debezium.time.Interval")), Transcoder::Interval),
-        "uuid" => (logical("string", "io.debezium.data.Uuid", "uuid"), Transcoder::Uuid),
-        "json" => (avro("string", Some("io.debezium.data.Json")), Transcoder::Text),
-        "jsonb" => (avro("string", Some("io.debezium.data.Json")), Transcoder::Jsonb),
-        _ => return None,
+    }
+
+    fn composite(&mut self, attributes: &'a [Attribute]) -> Chosen {
+        if attributes.is_empty() {
+            return None;
+        }
+        let full = self.records.record(&self.path);
+        let names: Vec<&str> = attributes.iter().map(|attribute| attribute.name.as_str()).collect();
+        let names = super::name::distinct(&names);
+        let (mut fields, mut steps) = (Vec::new(), Vec::new());
+        for (attribute, name) in attributes.iter().zip(names) {
+            self.path.push(&attribute.name);
+            let mapped = self.of(&attribute.type_, attribute.typmod);
+            self.path.pop();
+            let (schema, transcoder) = mapped?;
+            fields.push(super::schema::optional(&name, &attribute.name, schema));
+            steps.push(Step { oid: attribute.oid, transcoder });
+        }
+        let mut schema = Schema::new();
+        let (namespace, name) = full.rsplit_once('.').unwrap_or(("", &full));
+        schema.insert("type".into(), "record".into());
+        schema.insert("name".into(), name.into());
+        if !namespace.is_empty() {
+            schema.insert("namespace".into(), namespace.into());
+        }
+        schema.insert("fields".into(), fields.into());
+        schema.insert("connect.name".into(), full.clone().into());
+        Some((schema, Transcoder::Composite { fields: steps }))
+    }
+}
+
+/// An array's schema, as deep as it is declared.
+fn nested(innermost: Schema, dimensions: u16) -> Schema {
+    (1..dimensions).fold(innermost, |items, _| {
+        let mut outer = avro("array", None);
+        outer.insert("items".into(), Value::Object(items));
+        outer
     })
 }
 
-/// Dates and times otherwise than by default.
-fn time(name: &str, times: Times) -> (Map<String, Value>, Transcoder) {
+impl Settings {
+    /// The semantic names of types that travel as text.
+    fn semantic(&self, type_: &Type) -> Option<&'static str> {
+        match (type_.schema.as_str(), type_.name.as_str(), type_.extension.as_deref()) {
+            _ if self.handling.profile == Profile::ConnectJdbc => None,
+            ("pg_catalog", "tsvector", _) => Some("io.debezium.data.Tsvector"),
+            (_, "ltree", Some("ltree")) => Some("io.debezium.data.Ltree"),
+            _ => None,
+        }
+    }
+
+    fn built_in(&self, name: &str, typmod: i32) -> Chosen {
+        let Settings { money_scale, handling } = *self;
+        let (profile, plain) = (handling.profile, handling.profile == Profile::ConnectJdbc);
+        let text = |name: &'static str| avro("string", (!plain).then_some(name));
+        Some(match name {
+            "bool" => (avro("boolean", None), Transcoder::Bool),
+            "int2" => {
+                let mut schema = avro("int", None);
+                schema.insert("connect.type".into(), "int16".into());
+                (schema, Transcoder::Int2)
+            }
+            "int4" => (avro("int", None), Transcoder::Int4),
+            "int8" => (avro("long", None), Transcoder::Int8),
+            "oid" | "xid" | "cid" => (avro("long", None), Transcoder::Oid),
+            "xid8" => (avro("string", None), Transcoder::Xid8),
+            "tid" => (avro("string", None), Transcoder::Tid),
+            "float4" => (avro("float", None), Transcoder::Float4),
+            "float8" => (avro("double", None), Transcoder::Float8),
+            "numeric" => match (handling.decimals, decimal_of(typmod)) {
+                (Decimals::String, _) => (avro("string", None), Transcoder::Numeric),
+                (Decimals::Double, _) => (avro("double", None), Transcoder::NumericDouble),
+                (Decimals::Precise, Some((precision, scale))) => {
+                    (decimal(precision, scale), self.unless_nan(Transcoder::Decimal { scale }))
+                }
+                (Decimals::Precise, None) if profile == Profile::Debezium => {
+                    let fields = [("scale", json!("int")), ("value", json!("bytes"))];
+                    let schema = semantic_record("io.debezium.data.VariableScaleDecimal", &fields);
+                    (schema, self.unless_nan(Transcoder::VariableScale))
+                }
+                (Decimals::Precise, None) => (avro("string", None), Transcoder::Numeric),
+            },
+            "money" => match handling.decimals {
+                Decimals::String => (avro("string", None), Transcoder::MoneyText { scale: money_scale }),
+                Decimals::Precise if !plain => (decimal(19, u16::from(money_scale)), Transcoder::Money),
+                _ => (avro("double", None), Transcoder::MoneyDouble { scale: money_scale }),
+            },
+            "text" | "varchar" | "bpchar" | "name" | "refcursor" => (avro("string", None), Transcoder::Text),
+            "char" => (avro("string", None), Transcoder::Char),
+            "xml" => (text("io.debezium.data.Xml"), Transcoder::Text),
+            "bytea" => match handling.binary {
+                Binary::Bytes => (avro("bytes", None), Transcoder::Bytes),
+                Binary::Base64 => (avro("string", None), Transcoder::Base64),
+                Binary::Hex => (avro("string", None), Transcoder::Hex),
+            },
+            "date" | "time" | "timestamp" | "timestamptz" => {
+                let (schema, transcoder) = time(name, typmod, handling.times);
+                (schema, self.unless_infinite(name, transcoder))
+            }
+            "timetz" if plain => {
+                (logical("int", "org.apache.kafka.connect.data.Time", "time-millis"), Transcoder::TimeTzMillis)
+            }
+            "timetz" => (avro("string", Some("io.debezium.time.ZonedTime")), Transcoder::TimeTz),
+            "interval" => match handling.intervals {
+                Intervals::String => (avro("string", Some("io.debezium.time.Interval")), Transcoder::Interval),
+                Intervals::Numeric => (avro("long", Some("io.debezium.time.MicroDuration")), Transcoder::MicroDuration),
+            },
+            "uuid" => match handling.uuids {
+                Uuids::Uuid if profile == Profile::Debezium => (text("io.debezium.data.Uuid"), Transcoder::Uuid),
+                Uuids::Uuid => (logical("string", "io.debezium.data.Uuid", "uuid"), Transcoder::Uuid),
+                Uuids::String => (avro("string", None), Transcoder::Uuid),
+                Uuids::Bytes => (avro("bytes", None), Transcoder::Bytes),
+            },
+            "json" | "jsonb" => {
+                let named = (handling.json == Json::Json).then_some("io.debezium.data.Json");
+                (avro("string", named), if name == "json" { Transcoder::Text } else { Transcoder::Jsonb })
+            }
+            "jsonpath" => (avro("string", None), Transcoder::Jsonb),
+            "bit" if typmod == 1 => (avro("boolean", None), Transcoder::Bit),
+            "bit" if typmod > 1 => (bits(typmod), Transcoder::Bits),
+            "varbit" if typmod > 0 && profile == Profile::Debezium => (bits(typmod), Transcoder::Bits),
+            "varbit" | "bit" => (avro("string", None), Transcoder::BitText),
+            "inet" | "cidr" => (avro("string", None), Transcoder::Inet),
+            "macaddr" | "macaddr8" => (avro("string", None), Transcoder::Mac),
+            "pg_lsn" => (avro("string", None), Transcoder::Lsn),
+            "point" if profile == Profile::Debezium => {
+                let (wkb, srid) = (json!(["null", "bytes"]), json!(["null", "int"]));
+                let fields = [("x", json!("double")), ("y", json!("double")), ("wkb", wkb), ("srid", srid)];
+                (semantic_record("io.debezium.data.geometry.Point", &fields), Transcoder::PointWkb)
+            }
+            "point" => {
+                let fields = [("x", json!("double")), ("y", json!("double"))];
+                (semantic_record("io.debezium.data.geometry.Point", &fields), Transcoder::Point)
+            }
+            _ => return None,
+        })
+    }
+
+    /// Extensions, by their own names: a type of one's own may be called anything.
+    fn of_extension(&self, extension: &str, name: &str) -> Chosen {
+        Some(match (extension, name) {
+            ("citext", "citext") => (avro("string", None), Transcoder::Text),
+            ("hstore", "hstore") if self.handling.hstore == Hstore::Json => {
+                (avro("string", Some("io.debezium.data.Json")), Transcoder::HstoreJson)
+            }
+            ("hstore", "hstore") => {
+                let mut schema = avro("map", None);
+                schema.insert("values".into(), json!(["null", "string"]));
+                (schema, Transcoder::Hstore)
+            }
+            ("vector", "vector" | "halfvec") => {
+                let double = self.handling.profile == Profile::Debezium && name == "vector";
+                let items = if double { "double" } else { "float" };
+                let connect_name =
+                    if double { "io.debezium.data.DoubleVector" } else { "io.debezium.data.FloatVector" };
+                let mut schema = avro("array", Some(connect_name));
+                insert_before(&mut schema, "connect.version", "items", items.into());
+                (schema, if name == "vector" { Transcoder::Vector { double } } else { Transcoder::HalfVector })
+            }
+            ("postgis", "geometry" | "geography") => {
+                let connect_name = match name {
+                    "geometry" => "io.debezium.data.geometry.Geometry",
+                    _ => "io.debezium.data.geometry.Geography",
+                };
+                let fields = [("wkb", json!("bytes")), ("srid", json!(["null", "int"]))];
+                (semantic_record(connect_name, &fields), Transcoder::Ewkb)
+            }
+            _ => return None,
+        })
+    }
+
+    fn unless_infinite(&self, name: &str, transcoder: Transcoder) -> Transcoder {
+        let void = match (self.handling.infinity, name) {
+            (Infinity::Extreme, _) | (_, "time") => return transcoder,
+            (_, "date") => Void::InfiniteDate,
+            _ => Void::InfiniteTimestamp,
+        };
+        let inner = Box::new(transcoder);
+        match self.handling.infinity {
+            Infinity::Error => Transcoder::Refusing { void, inner },
+            _ => Transcoder::Unless { void, inner },
+        }
+    }
+
+    fn unless_nan(&self, transcoder: Transcoder) -> Transcoder {
+        match self.handling.nan {
+            Nan::Error => transcoder,
+            Nan::Null => Transcoder::Unless { void: Void::NotFinite, inner: Box::new(transcoder) },
+        }
+    }
+}
+
+fn bits(length: i32) -> Schema {
+    with_parameter("bytes", "io.debezium.data.Bits", "length", length.to_string())
+}
+
+/// Dates and times.
+fn time(name: &str, typmod: i32, times: Times) -> (Schema, Transcoder) {
+    const DATE: &str = "org.apache.kafka.connect.data.Date";
     let zoned = name == "timestamptz";
+    // Without a modifier six digits are kept.
+    let millis = (0..=3).contains(&typmod);
     match (name, times) {
         ("date", Times::IsoString) => (avro("string", Some("io.debezium.time.IsoDate")), Transcoder::IsoDate),
+        ("date", Times::Adaptive) => (avro("int", Some("io.debezium.time.Date")), Transcoder::Date),
+        ("date", _) => (logical("int", DATE, "date"), Transcoder::Date),
         ("time", Times::IsoString) => (avro("string", Some("io.debezium.time.IsoTime")), Transcoder::IsoTime),
-        (_, Times::IsoString) => {
-            let name = if zoned { "io.debezium.time.ZonedTimestamp" } else { "io.debezium.time.IsoTimestamp" };
-            (avro("string", Some(name)), Transcoder::IsoTimestamp { zoned })
+        ("time", Times::Connect) => {
+            (logical("int", "org.apache.kafka.connect.data.Time", "time-millis"), Transcoder::TimeMillis)
         }
-        ("date", _) => (logical("int", "org.apache.kafka.connect.data.Date", "date"), Transcoder::Date),
-        ("time", _) => (logical("int", "org.apache.kafka.connect.data.Time", "time-millis"), Transcoder::TimeMillis),
-        _ => (
-            logical("long", "org.apache.kafka.connect.data.Timestamp", "timestamp-millis"),
-            Transcoder::TimestampMillis,
-        ),
+        ("time", Times::Adaptive) if millis => (avro("int", Some("io.debezium.time.Time")), Transcoder::TimeMillis),
+        ("time", Times::Adaptive) => (avro("long", Some("io.debezium.time.MicroTime")), Transcoder::Time),
+        ("time", Times::Micros) => (logical("long", "io.debezium.time.MicroTime", "time-micros"), Transcoder::Time),
+        (_, Times::IsoString | Times::Adaptive) if zoned => {
+            (avro("string", Some("io.debezium.time.ZonedTimestamp")), Transcoder::IsoTimestamp { zoned })
+        }
+        (_, Times::IsoString) => {
+            (avro("string", Some("io.debezium.time.IsoTimestamp")), Transcoder::IsoTimestamp { zoned })
+        }
+        (_, Times::Connect) => {
+            let schema = logical("long", "org.apache.kafka.connect.data.Timestamp", "timestamp-millis");
+            (schema, Transcoder::TimestampMillis)
+        }
+        (_, Times::Adaptive) if millis => {
+            (avro("long", Some("io.debezium.time.Timestamp")), Transcoder::TimestampMillis)
+        }
+        (_, Times::Adaptive) => (avro("long", Some("io.debezium.time.MicroTimestamp")), Transcoder::Timestamp),
+        (_, Times::Micros) => {
+            (logical("long", "io.debezium.time.MicroTimestamp", "timestamp-micros"), Transcoder::Timestamp)
+        }
     }
 }
 
@@ -159,54 +406,6 @@ fn decimal_of(typmod: i32) -> Option<(u16, u16)> {
     Some((u16::try_from(precision).ok()?, u16::try_from(scale).ok()?))
 }
 
-/// An Avro type with the attributes of a Connect schema name.
-fn avro(type_: &str, connect_name: Option<&str>) -> Map<String, Value> {
-    let mut schema = Map::new();
-    schema.insert("type".into(), type_.into());
-    if let Some(name) = connect_name {
-        schema.insert("connect.version".into(), 1.into());
-        schema.insert("connect.name".into(), name.into());
-    }
-    schema
-}
-
-fn logical(type_: &str, connect_name: &str, logical: &str) -> Map<String, Value> {
-    let mut schema = avro(type_, Some(connect_name));
-    schema.insert("logicalType".into(), logical.into());
-    schema
-}
-
-fn decimal(precision: u16, scale: u16) -> Map<String, Value> {
-    let mut schema = Map::new();
-    schema.insert("type".into(), "bytes".into());
-    schema.insert("scale".into(), scale.into());
-    schema.insert("precision".into(), precision.into());
-    schema.insert("connect.version".into(), 1.into());
-    let parameters = json!({ "scale": scale.to_string(), "connect.decimal.precision": precision.to_string() });
-    schema.insert("connect.parameters".into(), parameters);
-    schema.insert("connect.name".into(), DECIMAL.into());
-    schema.insert("logicalType".into(), "decimal".into());
-    schema
-}
-
-/// Inserts an attribute before another, or at the end where that is not: the order of attributes is Confluent's.
-fn insert_before(schema: &mut Map<String, Value>, before: &str, key: &str, value: Value) {
-    let mut inserted = Some((key.to_owned(), value));
-    let mut ordered = Map::new();
-    for (name, old) in std::mem::take(schema) {
-        if name == before
-            && let Some((key, value)) = inserted.take()
-        {
-            ordered.insert(key, value);
-        }
-        ordered.insert(name, old);
-    }
-    if let Some((key, value)) = inserted {
-        ordered.insert(key, value);
-    }
-    *schema = ordered;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,21 +416,36 @@ mod tests {
             name: "c".into(),
             not_null: true,
             declared: declared.into(),
-            type_: Type { oid: 0, schema: "pg_catalog".into(), name: name.into(), class: Class::Base },
+            type_: Type::built_in(0, name),
             typmod,
             expression: None,
+            cast: None,
         }
     }
 
+    fn mapped(column: &Column, settings: &Settings) -> Mapped {
+        map(column, settings, &mut Records::new("shop.public.t")).unwrap()
+    }
+
     fn schema(column: &Column) -> String {
-        Value::Object(map(column, &Settings::default()).schema).to_string()
+        Value::Object(mapped(column, &Settings::default()).schema).to_string()
     }
 
     #[test]
     fn types_become_what_was_asked_for() {
-        let handling = Handling { decimals: Decimals::String, times: Times::IsoString, binary: Binary::Hex };
+        let handling = Handling {
+            decimals: Decimals::String,
+            times: Times::IsoString,
+            binary: Binary::Hex,
+            ..Handling::default()
+        };
         let chosen = Settings { handling, ..Settings::default() };
-        let connect = Handling { decimals: Decimals::Double, times: Times::Connect, binary: Binary::Base64 };
+        let connect = Handling {
+            decimals: Decimals::Double,
+            times: Times::Connect,
+            binary: Binary::Base64,
+            ..Handling::default()
+        };
         let connect = Settings { handling: connect, ..Settings::default() };
         for (type_, by_text, by_connect) in [
             ("numeric", Transcoder::Numeric, Transcoder::NumericDouble),
@@ -243,9 +457,9 @@ mod tests {
             ("bytea", Transcoder::Hex, Transcoder::Base64),
         ] {
             let column = column(type_, (12 << 16 | 2) + 4, type_);
-            assert_eq!(map(&column, &chosen).transcoder, by_text, "{type_}");
-            assert_eq!(map(&column, &connect).transcoder, by_connect, "{type_}");
-            let schema = Value::Object(map(&column, &connect).schema).to_string();
+            assert_eq!(mapped(&column, &chosen).transcoder, by_text, "{type_}");
+            assert_eq!(mapped(&column, &connect).transcoder, by_connect, "{type_}");
+            let schema = Value::Object(mapped(&column, &connect).schema).to_string();
             assert!(!schema.contains("micros"), "{schema}");
         }
     }
@@ -274,10 +488,10 @@ mod tests {
 
     #[test]
     fn an_unknown_type_travels_as_text() {
-        let inet = map(&column("inet", -1, "inet"), &Settings::default());
-        assert_eq!(inet.transcoder, Transcoder::Text);
-        assert_eq!(inet.select, r#"CASE WHEN "c" IS DISTINCT FROM NULL THEN pg_catalog.format('%s', "c") END"#);
-        assert_eq!(Value::Object(inet.schema).to_string(), r#"{"type":"string","strandline.type":"inet"}"#);
+        let text = mapped(&column("box", -1, "box"), &Settings::default());
+        assert_eq!(text.transcoder, Transcoder::Text);
+        assert_eq!(text.select, r#"CASE WHEN "c" IS DISTINCT FROM NULL THEN pg_catalog.format('%s', "c") END"#);
+        assert_eq!(Value::Object(text.schema).to_string(), r#"{"type":"string","strandline.type":"box"}"#);
     }
 
     #[test]
@@ -292,6 +506,6 @@ mod tests {
     fn a_type_of_ones_own_with_a_known_name_is_not_taken_for_the_known_one() {
         let mut own = column("int4", -1, "app.int4");
         own.type_.schema = "app".into();
-        assert_eq!(map(&own, &Settings::default()).transcoder, Transcoder::Text);
+        assert_eq!(mapped(&own, &Settings::default()).transcoder, Transcoder::Text);
     }
 }

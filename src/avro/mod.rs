@@ -1,16 +1,22 @@
 //! Rows become Avro (pure): one table of types, schemas as text, transcoders from PostgreSQL's binary to Avro's.
 
+mod attribute;
+mod bits;
+mod container;
 mod encoder;
 mod handling;
 mod iso;
 mod mapping;
 mod name;
+mod network;
 mod numeric;
 mod schema;
 mod text;
 mod transcode;
 
 pub use encoder::Encoder;
-pub use handling::{Binary, Decimals, Handling, Times};
+pub use handling::{
+    Arrays, Binary, Cast, Decimals, Handling, Hstore, Infinity, Intervals, Json, Nan, Profile, Times, Uuids,
+};
 pub use mapping::Settings;
 pub use name::RecordNames;

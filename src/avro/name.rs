@@ -59,27 +59,58 @@ pub(super) fn fields(columns: &[Column]) -> (Vec<String>, Vec<String>) {
     let mut taken = HashSet::new();
     let mut warnings = Vec::new();
     let names = columns.iter().map(|column| {
-        let mut name = scrub(&column.name);
-        if taken.contains(&name) {
-            let collided = name.clone();
-            while taken.contains(&name) {
-                name = format!("{name}_{}", column.attnum);
-            }
-            warnings.push(format!(
-                "column \"{}\" is field {name}, as {collided} is the field of another column",
-                column.name
-            ));
+        let wanted = scrub(&column.name);
+        let name = free(&wanted, &column.attnum.to_string(), &mut taken);
+        if name != wanted {
+            let column = &column.name;
+            warnings.push(format!("column \"{column}\" is field {name}, as {wanted} is the field of another column"));
         }
-        taken.insert(name.clone());
         name
     });
     (names.collect(), warnings)
 }
 
+/// The field names of a composite type: those that collide are told apart by their position.
+pub(super) fn distinct(names: &[&str]) -> Vec<String> {
+    let mut taken = HashSet::new();
+    let numbered = names.iter().enumerate();
+    numbered.map(|(at, name)| free(&scrub(name), &(at + 1).to_string(), &mut taken)).collect()
+}
+
+/// The name itself, or with a suffix where it is taken.
+fn free(wanted: &str, suffix: &str, taken: &mut HashSet<String>) -> String {
+    let mut name = wanted.to_owned();
+    while !taken.insert(name.clone()) {
+        name = format!("{name}_{suffix}");
+    }
+    name
+}
+
+/// The records of one schema beside its own: those of composite columns, named after table and column. One for the key and
+/// one for the value, since the same column has the same name in both.
+#[derive(Debug)]
+pub(super) struct Records {
+    namespace: String,
+    taken: HashSet<String>,
+}
+
+impl Records {
+    pub(super) fn new(namespace: &str) -> Records {
+        Records { namespace: namespace.to_owned(), taken: HashSet::from(["Key".to_owned(), "Value".to_owned()]) }
+    }
+
+    /// The full name of the record of a column, or of a field of it.
+    pub(super) fn record(&mut self, path: &[&str]) -> String {
+        let scrubbed: Vec<String> = path.iter().map(|part| scrub(part)).collect();
+        let name = free(&scrubbed.join("_"), "2", &mut self.taken);
+        if self.namespace.is_empty() { name } else { format!("{}.{name}", self.namespace) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::{Class, Type};
+    use crate::postgres::Type;
 
     #[test]
     fn names_are_scrubbed_as_confluent_does() {
@@ -100,15 +131,15 @@ mod tests {
 
     #[test]
     fn columns_that_collide_are_told_apart_with_a_warning() {
-        let type_ = Type { oid: 23, schema: "pg_catalog".into(), name: "int4".into(), class: Class::Base };
         let column = |attnum, name: &str| Column {
             attnum,
             name: name.into(),
             not_null: false,
             declared: "integer".into(),
-            type_: type_.clone(),
+            type_: Type::built_in(23, "int4"),
             typmod: -1,
             expression: None,
+            cast: None,
         };
         let (names, warnings) = fields(&[column(1, "a b"), column(2, "a-b"), column(4, "c")]);
         assert_eq!(names, ["a_b", "a_b_2", "c"]);

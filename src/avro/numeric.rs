@@ -43,6 +43,13 @@ impl<'a> Numeric<'a> {
     }
 }
 
+/// Appends the value as a record of its own scale and its unscaled value.
+pub(super) fn variable_scale(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let scale = Numeric::read(field)?.dscale;
+    put_long(i64::from(scale), out);
+    decimal(field, scale, out)
+}
+
 /// Appends the value as Avro's decimal of this scale: its length, then the shortest big-endian two's complement.
 pub(super) fn decimal(field: &[u8], scale: u16, out: &mut Vec<u8>) -> Result<(), Bad> {
     let numeric = Numeric::read(field)?;

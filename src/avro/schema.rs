@@ -1,8 +1,11 @@
 //! Schemas as text, exactly as Java's Avro prints them: compact, `name` and `namespace` apart, attributes after `fields`.
 //! The text is what is registered; parsing and printing it again would lose attributes.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
+use super::attribute::{Schema, or_null};
 use super::mapping::Mapped;
 use crate::postgres::Column;
 use crate::{Error, Kind, Result};
@@ -18,20 +21,70 @@ pub(super) struct Field<'a> {
 /// The text of a record's schema, checked by the Avro library.
 pub(super) fn record(namespace: &str, name: &str, fields: &[Field<'_>]) -> Result<String> {
     let fields: Vec<Value> = fields.iter().map(field).collect();
-    let schema = json!({
+    let mut schema = json!({
         "type": "record",
         "name": name,
         "namespace": namespace,
         "fields": fields,
         "connect.name": format!("{namespace}.{name}"),
-    })
-    .to_string();
+    });
+    define_once(&mut schema, &mut HashSet::new());
+    let schema = schema.to_string();
     match apache_avro::Schema::parse_str(&schema) {
         Ok(_) => Ok(schema),
         Err(error) => {
             Err(Error::new(Kind::Schema, format!("its schema {namespace}.{name} is not valid Avro")).because(error))
         }
     }
+}
+
+/// A record is told of by its name where it stands again, so what tells of one column stands at the field.
+pub(super) fn is_record(schema: &Schema) -> bool {
+    schema.get("type").is_some_and(|type_| type_ == "record")
+}
+
+/// Avro lets a schema define each name once, and refer to it from then on.
+fn define_once(schema: &mut Value, defined: &mut HashSet<String>) {
+    match schema {
+        Value::Array(branches) => branches.iter_mut().for_each(|branch| define_once(branch, defined)),
+        Value::Object(object) if is_record(object) => {
+            let part = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+            let full = match part("namespace") {
+                "" => part("name").to_owned(),
+                namespace => format!("{namespace}.{}", part("name")),
+            };
+            if !defined.insert(full.clone()) {
+                *schema = full.into();
+                return;
+            }
+            let fields = object.get_mut("fields").and_then(Value::as_array_mut);
+            for field in fields.into_iter().flatten() {
+                if let Some(type_) = field.get_mut("type") {
+                    define_once(type_, defined);
+                }
+            }
+        }
+        Value::Object(object) => {
+            for inside in ["items", "values"] {
+                if let Some(type_) = object.get_mut(inside) {
+                    define_once(type_, defined);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A field that may be null, of a type inside another: of a composite.
+pub(super) fn optional(name: &str, original: &str, schema: Schema) -> Value {
+    let mut json = Map::new();
+    json.insert("name".into(), name.into());
+    json.insert("type".into(), or_null(schema));
+    json.insert("default".into(), Value::Null);
+    if name != original {
+        json.insert("strandline.column".into(), original.into());
+    }
+    Value::Object(json)
 }
 
 fn field(field: &Field<'_>) -> Value {
@@ -43,6 +96,9 @@ fn field(field: &Field<'_>) -> Value {
         json.insert("default".into(), Value::Null);
     } else {
         json.insert("type".into(), bare);
+    }
+    if is_record(&field.mapped.schema) {
+        json.insert("strandline.type".into(), field.column.declared.as_str().into());
     }
     if field.name != field.column.name {
         json.insert("strandline.column".into(), field.column.name.as_str().into());

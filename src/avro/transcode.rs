@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 
-use super::{iso, numeric, text};
+use super::{bits, container, iso, network, numeric, text};
 
 /// What a field is and becomes; chosen once per object and description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +47,84 @@ pub(super) enum Transcoder {
     },
     Base64,
     Hex,
+    /// The time of day in UTC, as Connect has it.
+    TimeTzMillis,
+    /// Microseconds, a month counting 30.4375 days.
+    MicroDuration,
+    /// A numeric as a record of its scale and its unscaled value.
+    VariableScale,
+    Xid8,
+    Tid,
+    Lsn,
+    Inet,
+    Mac,
+    Bit,
+    Bits,
+    BitText,
+    /// A record of x and y; or with Debezium's `wkb` and `srid`.
+    Point,
+    PointWkb,
+    /// A record of the EWKB as it is and its SRID.
+    Ewkb,
+    Hstore,
+    HstoreJson,
+    Vector {
+        double: bool,
+    },
+    HalfVector,
+    /// Texts of an array whose elements have no transcoder, out of JSON.
+    Texts {
+        dimensions: u16,
+    },
     Array {
         element: Box<Transcoder>,
+        dimensions: u16,
     },
+    Composite {
+        fields: Vec<Step>,
+    },
+    /// Null instead of a value that has no counterpart; in a key, where nothing is null, the value all the same.
+    Unless {
+        void: Void,
+        inner: Box<Transcoder>,
+    },
+    /// The row is refused instead.
+    Refusing {
+        void: Void,
+        inner: Box<Transcoder>,
+    },
+}
+
+/// A field of a composite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The type that PostgreSQL says it is of; our lock does not stop ALTER TYPE.
+    pub oid: u32,
+    pub transcoder: Transcoder,
+}
+
+/// Values without a counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Void {
+    InfiniteDate,
+    InfiniteTimestamp,
+    /// A numeric that is NaN or infinite.
+    NotFinite,
+}
+
+impl Void {
+    fn is(self, field: &[u8]) -> bool {
+        match self {
+            Void::InfiniteDate => {
+                sized(field).map(i32::from_be_bytes).is_ok_and(|days| matches!(days, i32::MIN | i32::MAX))
+            }
+            Void::InfiniteTimestamp => {
+                sized(field).map(i64::from_be_bytes).is_ok_and(|micros| matches!(micros, i64::MIN | i64::MAX))
+            }
+            // The sign's word; finite ones have no more than its second bit.
+            Void::NotFinite => field.get(4).is_some_and(|sign| sign & 0x80 != 0),
+        }
+    }
 }
 
 /// Why a field cannot be encoded. Small, and turned into an error off the hot path.
@@ -67,10 +142,16 @@ pub(super) enum Bad {
     Scale,
     /// A timestamp beyond what 64 bits of microseconds since 1970 hold.
     TooLate,
-    /// An array with more dimensions than one.
+    /// An array with other dimensions than its column declares.
     Dimensions,
+    /// A composite whose fields are not of the types that they were described with.
+    Retyped,
+    /// Infinite, where that is refused.
+    Infinite,
     /// NULL in a column that is NOT NULL.
     Null,
+    /// An interval beyond what 64 bits of microseconds hold.
+    TooLong,
 }
 
 /// Days from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
@@ -126,10 +207,53 @@ impl Transcoder {
             | Transcoder::IsoTime
             | Transcoder::IsoTimestamp { .. }
             | Transcoder::Base64
+            | Transcoder::Xid8
+            | Transcoder::Tid
+            | Transcoder::Lsn
+            | Transcoder::Inet
+            | Transcoder::Mac
+            | Transcoder::BitText
+            | Transcoder::HstoreJson
             | Transcoder::Hex => self.put_printed(field, out)?,
-            Transcoder::Array { element } => put_array(element, field, out)?,
+            Transcoder::Array { element, dimensions } => container::array(element, *dimensions, field, out)?,
+            Transcoder::Composite { fields } => container::composite(fields, field, out)?,
+            Transcoder::Unless { inner, .. } => inner.put(field, out)?,
+            Transcoder::Refusing { void, .. } if void.is(field) => return Err(Bad::Infinite),
+            Transcoder::Refusing { inner, .. } => inner.put(field, out)?,
+            Transcoder::Bit => out.push(u8::from(bits::first(field)?)),
+            Transcoder::Bits => bits::little_endian(field, out)?,
+            Transcoder::TimeTzMillis => {
+                let (micros, west) = timetz(field)?;
+                let utc = (micros + i64::from(west) * 1_000_000).rem_euclid(86_400_000_000);
+                put_long(utc / 1000, out);
+            }
+            Transcoder::MicroDuration => put_long(duration(field)?, out),
+            Transcoder::VariableScale => numeric::variable_scale(field, out)?,
+            Transcoder::Point => container::point(field, out)?,
+            Transcoder::PointWkb => {
+                container::point(field, out)?;
+                container::point_wkb(field, out)?;
+            }
+            Transcoder::Ewkb => container::ewkb(field, out)?,
+            Transcoder::Hstore => container::hstore(field, out)?,
+            Transcoder::Vector { double } => container::vector(field, *double, out)?,
+            Transcoder::HalfVector => container::half_vector(field, out)?,
+            Transcoder::Texts { dimensions } => container::texts(field, *dimensions, out)?,
         }
         Ok(())
+    }
+
+    /// The value or null, as a union with null has them.
+    #[inline]
+    pub(super) fn put_nullable(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+        if let Transcoder::Unless { void, .. } = self
+            && void.is(field)
+        {
+            out.push(0);
+            return Ok(());
+        }
+        out.push(2);
+        self.put(field, out)
     }
 
     /// The rarer ones, which are printed first.
@@ -138,10 +262,8 @@ impl Transcoder {
         match self {
             Transcoder::Char => text::char(u8::from_be_bytes(sized(field)?), &mut printed),
             Transcoder::TimeTz => {
-                let mut field = field;
-                let (micros, west) = (take(&mut field)?, take(&mut field)?);
-                end(field)?;
-                text::timetz(i64::from_be_bytes(micros), i32::from_be_bytes(west), &mut printed);
+                let (micros, west) = timetz(field)?;
+                text::timetz(micros, west, &mut printed);
             }
             Transcoder::MoneyText { scale } => {
                 text::money(i64::from_be_bytes(sized(field)?), *scale, &mut printed);
@@ -153,12 +275,24 @@ impl Transcoder {
             }
             Transcoder::Base64 => base64::engine::general_purpose::STANDARD.encode_string(field, &mut printed),
             Transcoder::Hex => text::hex(field, &mut printed),
-            _ => {
+            Transcoder::Xid8 => printed = u64::from_be_bytes(sized(field)?).to_string(),
+            Transcoder::Tid => {
                 let mut field = field;
-                let (micros, days, months) = (take(&mut field)?, take(&mut field)?, take(&mut field)?);
+                let (block, offset) = (take(&mut field)?, take(&mut field)?);
                 end(field)?;
-                let (days, months) = (i32::from_be_bytes(days), i32::from_be_bytes(months));
-                text::interval(i64::from_be_bytes(micros), days, months, &mut printed);
+                printed = format!("({},{})", u32::from_be_bytes(block), u16::from_be_bytes(offset));
+            }
+            Transcoder::Lsn => {
+                let position = u64::from_be_bytes(sized(field)?);
+                printed = format!("{:X}/{:X}", position >> 32, position & 0xffff_ffff);
+            }
+            Transcoder::Inet => network::inet(field, &mut printed)?,
+            Transcoder::Mac => network::mac(field, &mut printed)?,
+            Transcoder::BitText => bits::text(field, &mut printed)?,
+            Transcoder::HstoreJson => printed = container::hstore_json(field)?,
+            _ => {
+                let (micros, days, months) = interval(field)?;
+                text::interval(micros, days, months, &mut printed);
             }
         }
         put_bytes(printed.as_bytes(), out);
@@ -185,20 +319,20 @@ pub(super) fn put_long(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[..=length]);
 }
 
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     put_long(bytes.len() as i64, out);
     out.extend_from_slice(bytes);
 }
 
 #[inline]
-fn put_text(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+pub(super) fn put_text(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
     std::str::from_utf8(field).map_err(|_| Bad::Utf8)?;
     put_bytes(field, out);
     Ok(())
 }
 
 #[inline]
-fn sized<const N: usize>(field: &[u8]) -> Result<[u8; N], Bad> {
+pub(super) fn sized<const N: usize>(field: &[u8]) -> Result<[u8; N], Bad> {
     field.try_into().map_err(|_| Bad::Length)
 }
 
@@ -209,7 +343,7 @@ pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Bad> {
     Ok(*head)
 }
 
-fn end(rest: &[u8]) -> Result<(), Bad> {
+pub(super) fn end(rest: &[u8]) -> Result<(), Bad> {
     if rest.is_empty() { Ok(()) } else { Err(Bad::Length) }
 }
 
@@ -241,37 +375,34 @@ fn date(days: i32) -> Result<i32, Bad> {
     }
 }
 
-/// One block of elements, each a union with null, then the end.
-fn put_array(element: &Transcoder, field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    let mut rest = field;
-    let dimensions = i32::from_be_bytes(take(&mut rest)?);
-    let (_has_nulls, _type) = (take::<4>(&mut rest)?, take::<4>(&mut rest)?);
-    match dimensions {
-        0 => end(rest)?,
-        1 => {
-            let count = i32::from_be_bytes(take(&mut rest)?);
-            let _lower_bound = take::<4>(&mut rest)?;
-            if count > 0 {
-                put_long(i64::from(count), out);
-            }
-            for _ in 0..count {
-                match usize::try_from(i32::from_be_bytes(take(&mut rest)?)) {
-                    Err(_) => out.push(0),
-                    Ok(length) => {
-                        let (value, tail) = rest.split_at_checked(length).ok_or(Bad::Length)?;
-                        rest = tail;
-                        out.push(2);
-                        element.put(value, out)?;
-                    }
-                }
-            }
-            end(rest)?;
+fn timetz(field: &[u8]) -> Result<(i64, i32), Bad> {
+    let mut field = field;
+    let (micros, west) = (take(&mut field)?, take(&mut field)?);
+    end(field)?;
+    let micros = i64::from_be_bytes(micros);
+    // Up to 24:00, as PostgreSQL checks what it receives.
+    if (0..=86_400_000_000).contains(&micros) { Ok((micros, i32::from_be_bytes(west))) } else { Err(Bad::Content) }
+}
+
+fn interval(field: &[u8]) -> Result<(i64, i32, i32), Bad> {
+    let mut field = field;
+    let (micros, days, months) = (take(&mut field)?, take(&mut field)?, take(&mut field)?);
+    end(field)?;
+    Ok((i64::from_be_bytes(micros), i32::from_be_bytes(days), i32::from_be_bytes(months)))
+}
+
+/// Microseconds; infinite intervals are the extremes.
+fn duration(field: &[u8]) -> Result<i64, Bad> {
+    const MONTH: i128 = 2_629_800_000_000;
+    const DAY: i128 = 86_400_000_000;
+    match interval(field)? {
+        (i64::MAX, i32::MAX, i32::MAX) => Ok(i64::MAX),
+        (i64::MIN, i32::MIN, i32::MIN) => Ok(i64::MIN),
+        (micros, days, months) => {
+            let sum = i128::from(months) * MONTH + i128::from(days) * DAY + i128::from(micros);
+            i64::try_from(sum).map_err(|_| Bad::TooLong)
         }
-        2.. => return Err(Bad::Dimensions),
-        _ => return Err(Bad::Content),
     }
-    out.push(0);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -331,7 +462,7 @@ mod tests {
         for word in [1_i32, 1, 23, 2, 1, 4, 7, -1] {
             field.extend(word.to_be_bytes());
         }
-        let ints = Transcoder::Array { element: Box::new(Transcoder::Int4) };
+        let ints = Transcoder::Array { element: Box::new(Transcoder::Int4), dimensions: 1 };
         assert_eq!(put(&ints, &field).unwrap(), [4, 2, 14, 0, 0]);
         assert_eq!(put(&ints, &[0; 12]).unwrap(), [0]);
         field[3] = 2;
@@ -347,7 +478,7 @@ mod tests {
             (Transcoder::Jsonb, &[2, b'1']),
             (Transcoder::Uuid, &[0; 15]),
             (Transcoder::Interval, &[0; 17]),
-            (Transcoder::Array { element: Box::new(Transcoder::Bool) }, &[0, 0, 0, 1]),
+            (Transcoder::Array { element: Box::new(Transcoder::Bool), dimensions: 1 }, &[0, 0, 0, 1]),
         ] {
             assert!(put(&transcoder, field).is_err(), "{transcoder:?}");
         }

@@ -4,6 +4,7 @@
 mod database;
 mod document;
 mod effective;
+mod handling;
 mod key;
 mod layer;
 mod libpq;

@@ -8,6 +8,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::key::Takes;
 use super::reader::Reader;
+use crate::avro::Cast;
 use crate::poll::{Cursor, Mask, Mode, Shape, filter_words};
 
 /// How an object is read.
@@ -166,6 +167,17 @@ fn shape(reader: &mut Reader<'_>, alias: &str) -> Shape {
                 .refuse(&mask_key, "column:rule with the rule redact, sha256 or truncate:4, such as \"email:sha256\""),
         }
     }
+    let cast_key = key("columns.cast");
+    let mut cast = Vec::new();
+    for text in reader.list(&cast_key) {
+        match text.rsplit_once(':').and_then(|(column, word)| Some((column.to_owned(), Cast::parse(word)?))) {
+            Some(parsed) => cast.push(parsed),
+            None => {
+                let words = Cast::WORDS.join(", ");
+                reader.refuse(&cast_key, format!("column:mode with a mode of {words}, such as \"price:string\""));
+            }
+        }
+    }
     let filter_key = key("where");
     let filter = reader.text(&filter_key);
     if filter.is_some() && (reader.is_set(&key("query")) || reader.is_set(&key("query_file"))) {
@@ -183,6 +195,7 @@ fn shape(reader: &mut Reader<'_>, alias: &str) -> Shape {
     Shape {
         include: reader.list(&include),
         exclude: reader.list(&exclude),
+        cast,
         mask,
         filter,
         key: reader.list(&key("message.key.columns")),

@@ -8,7 +8,6 @@ use super::{
     Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, key, librdkafka, naming,
     polling, query, unit, url,
 };
-use crate::avro::{Binary, Decimals, Handling, Times};
 use crate::poll::{Mode, Pattern, TableName};
 use crate::registry::Strategy;
 
@@ -24,7 +23,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         tables: tables(reader, &schema),
         objects: objects(reader, &schema),
         polling: polling::polling(reader, ""),
-        handling: handling(reader),
+        handling: super::handling::handling(reader),
         topic: topic(reader, &name),
         kafka: kafka(reader),
         schema_registry: schema_registry(reader),
@@ -39,26 +38,6 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         source_stall: reader.time("source.stall"),
         failover_lag: reader.time("failover.lag"),
         name,
-    }
-}
-
-fn handling(reader: &mut Reader<'_>) -> Handling {
-    Handling {
-        decimals: match reader.word("decimal.handling.mode") {
-            Some("string") => Decimals::String,
-            Some("double") => Decimals::Double,
-            _ => Decimals::Precise,
-        },
-        times: match reader.word("time.precision.mode") {
-            Some("connect") => Times::Connect,
-            Some("isostring") => Times::IsoString,
-            _ => Times::Micros,
-        },
-        binary: match reader.word("binary.handling.mode") {
-            Some("base64") => Binary::Base64,
-            Some("hex") => Binary::Hex,
-            _ => Binary::Bytes,
-        },
     }
 }
 

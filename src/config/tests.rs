@@ -144,6 +144,10 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
             "s.toml:1:28: objects.a.where|\"at > now() AND d < CURRENT_DATE\"|a condition on the row alone; rows that enter it later by `current_date` would never be seen",
         ),
         (
+            "objects.a = { table = 't', columns.cast = ['price:float'] }",
+            "s.toml:1:36: objects.a.columns.cast|a list|column:mode with a mode of text, string, json, precise, double, micros, connect, isostring, adaptive, bytes, base64, hex, array, map, numeric, uuid, such as \"price:string\"",
+        ),
+        (
             "objects.a = { table = 't', columns.mask = ['email'] }",
             "s.toml:1:36: objects.a.columns.mask|a list|column:rule with the rule redact, sha256 or truncate:4, such as \"email:sha256\"",
         ),
@@ -237,7 +241,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ),
         (
             "[[objects]]\ntable = 't'",
-            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.query, objects.<alias>.query_file, objects.<alias>.mode, objects.<alias>.timestamp_column, objects.<alias>.incrementing_column, objects.<alias>.poll.interval, objects.<alias>.poll.cron, objects.<alias>.poll.timezone, objects.<alias>.sweep.interval, objects.<alias>.cursor.lookback, objects.<alias>.cursor.lookback_ids, objects.<alias>.cursor.timezone, objects.<alias>.where, objects.<alias>.columns.include, objects.<alias>.columns.exclude, objects.<alias>.columns.mask, objects.<alias>.message.key.columns, objects.<alias>.on_change, objects.<alias>.topic",
+            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.query, objects.<alias>.query_file, objects.<alias>.mode, objects.<alias>.timestamp_column, objects.<alias>.incrementing_column, objects.<alias>.poll.interval, objects.<alias>.poll.cron, objects.<alias>.poll.timezone, objects.<alias>.sweep.interval, objects.<alias>.cursor.lookback, objects.<alias>.cursor.lookback_ids, objects.<alias>.cursor.timezone, objects.<alias>.where, objects.<alias>.columns.include, objects.<alias>.columns.exclude, objects.<alias>.columns.mask, objects.<alias>.columns.cast, objects.<alias>.message.key.columns, objects.<alias>.on_change, objects.<alias>.topic",
         ),
         (
             "topic.name.format = '${prefix}.all'",
@@ -267,7 +271,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
         (
             "[pol]",
-            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, decimal, time, binary, topic, kafka, schema_registry, offset",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
         ),
     ];
     let mut wrong = String::new();

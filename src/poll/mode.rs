@@ -125,7 +125,7 @@ impl fmt::Display for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::{Class, Column, Type};
+    use crate::postgres::{Column, Type};
 
     fn description(columns: &[(&str, &str, bool)]) -> Description {
         let column = |(name, type_, not_null): &(&str, &str, bool)| Column {
@@ -133,9 +133,10 @@ mod tests {
             name: (*name).to_owned(),
             not_null: *not_null,
             declared: (*type_).to_owned(),
-            type_: Type { oid: 0, schema: "pg_catalog".into(), name: (*type_).to_owned(), class: Class::Base },
+            type_: Type::built_in(0, type_),
             typmod: -1,
             expression: None,
+            cast: None,
         };
         Description { columns: columns.iter().map(column).collect(), key: Vec::new() }
     }

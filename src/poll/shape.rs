@@ -3,7 +3,8 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use sha2::{Digest, Sha256};
 
-use crate::postgres::{Class, Column, Description, Type};
+use crate::avro::Cast;
+use crate::postgres::{Column, Description, Type};
 use crate::{Error, Kind, Result};
 
 /// What the configuration makes of an object's columns and rows. Nothing, mostly.
@@ -15,6 +16,8 @@ pub struct Shape {
     pub exclude: Vec<String>,
     /// `columns.mask`: these are delivered as something else.
     pub mask: Vec<(String, Mask)>,
+    /// `columns.cast`: these travel otherwise than their type does by default.
+    pub cast: Vec<(String, Cast)>,
     /// `where`: only rows that meet it.
     pub filter: Option<String>,
     /// `message.key.columns`: the key, in this order, instead of the table's own.
@@ -82,11 +85,13 @@ impl Shape {
             Error::new(Kind::Denied, format!("{key} names \"{name}\", and it has no such column"))
                 .hint("names match as stored, case included")
         };
+        let cast: Vec<String> = self.cast.iter().map(|(name, _)| name.clone()).collect();
         let masked: Vec<String> = self.mask.iter().map(|(name, _)| name.clone()).collect();
         for (setting, names) in [
             ("columns.include", &self.include),
             ("columns.exclude", &self.exclude),
             ("columns.mask", &masked),
+            ("columns.cast", &cast),
             ("message.key.columns", &self.key),
         ] {
             if let Some(name) =
@@ -103,6 +108,9 @@ impl Shape {
             (self.include.is_empty() || self.include.contains(&column.name)) && !self.exclude.contains(&column.name)
         });
         for column in &mut description.columns {
+            if let Some((_, cast)) = self.cast.iter().find(|(name, _)| *name == column.name) {
+                column.cast = Some(*cast);
+            }
             if let Some((_, mask)) = self.mask.iter().find(|(name, _)| *name == column.name) {
                 *column = masked_column(column, mask);
             }
@@ -124,9 +132,10 @@ impl Shape {
 fn masked_column(column: &Column, mask: &Mask) -> Column {
     Column {
         declared: "text".to_owned(),
-        type_: Type { oid: 25, schema: "pg_catalog".to_owned(), name: "text".to_owned(), class: Class::Base },
+        type_: Type::built_in(25, "text"),
         typmod: -1,
         expression: Some(mask.expression(&escape_identifier(&column.name))),
+        cast: None,
         ..column.clone()
     }
 }
@@ -171,7 +180,7 @@ mod tests {
     use super::*;
 
     fn column(attnum: i16, name: &str) -> Column {
-        let type_ = Type { oid: 23, schema: "pg_catalog".into(), name: "int4".into(), class: Class::Base };
+        let type_ = Type::built_in(23, "int4");
         Column {
             attnum,
             name: name.into(),
@@ -180,6 +189,7 @@ mod tests {
             type_,
             typmod: -1,
             expression: None,
+            cast: None,
         }
     }
 

@@ -237,7 +237,7 @@ pub fn copy(source: &Source, columns: &str, conditions: &str) -> String {
 /// A NOT NULL that is not validated (PostgreSQL 18) does not count; nor does that of a domain, which a column may break.
 pub fn describe(table: u32) -> String {
     let columns = format!(
-        "SELECT a.attnum, a.attname, a.atttypid, a.atttypmod, \
+        "SELECT a.attnum, a.attname, a.atttypid, a.atttypmod, a.attndims, \
                 a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k \
                 WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey)) AS not_null \
          FROM pg_catalog.pg_attribute a WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped"
@@ -258,44 +258,52 @@ pub fn describe_columns<'a>(columns: impl IntoIterator<Item = (&'a str, u32, i32
     let rows: Vec<String> = columns
         .into_iter()
         .enumerate()
-        .map(|(at, (name, oid, typmod))| format!("({}, {}, {oid}, {typmod}, false)", at + 1, escape_literal(name)))
+        .map(|(at, (name, oid, typmod))| format!("({}, {}, {oid}, {typmod}, 0, false)", at + 1, escape_literal(name)))
         .collect();
     if rows.is_empty() {
         return "SELECT '{\"columns\":[],\"key\":null}' AS description".to_owned();
     }
     let columns = format!(
-        "SELECT attnum, attname, atttypid::pg_catalog.oid, atttypmod, not_null \
-         FROM (VALUES {}) AS v (attnum, attname, atttypid, atttypmod, not_null)",
+        "SELECT attnum::pg_catalog.int2, attname::pg_catalog.name, atttypid::pg_catalog.oid, atttypmod, \
+                attndims::pg_catalog.int2, not_null \
+         FROM (VALUES {}) AS v (attnum, attname, atttypid, atttypmod, attndims, not_null)",
         rows.join(", ")
     );
     description(&columns, "SELECT NULL::pg_catalog.int2[]")
 }
 
+/// Each column's type as a tree, by paths: a domain's base and an array's element are 0 below it, a composite's fields are
+/// their numbers.
 fn description(columns: &str, key: &str) -> String {
+    const IS_ARRAY: &str =
+        "t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typelem <> 0";
+    const EXTENSION: &str = "(SELECT x.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid \
+         WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e' \
+           AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass)";
     format!(
-        "WITH RECURSIVE attribute AS ({columns}), chain AS (\
-           SELECT a.attnum, 0 AS depth, 0 AS level, a.atttypid AS oid, a.atttypmod AS typmod FROM attribute a \
+        "WITH RECURSIVE attribute AS ({columns}), node AS (\
+           SELECT a.attnum, '{{}}'::pg_catalog.int2[] AS path, NULL::pg_catalog.name AS field, a.atttypid AS oid, \
+                  a.atttypmod AS typmod, a.attndims::pg_catalog.int4 AS dimensions FROM attribute a \
            UNION ALL \
-           SELECT c.attnum, c.depth + 1, c.level + CASE WHEN t.typtype = 'd' THEN 0 ELSE 1 END, \
-                  CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END, \
-                  CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE c.typmod END \
-           FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.oid \
-           WHERE t.typtype = 'd' OR (t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typelem <> 0)\
-         ), resolved AS (\
-           SELECT c.attnum, c.level, c.depth, c.typmod, t.oid, n.nspname, t.typname, t.typtype, \
-                  t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typelem <> 0 AS is_array, \
-                  CASE WHEN t.typtype = 'e' THEN (SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder) \
-                       FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END AS labels \
-           FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.oid JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-           WHERE t.typtype <> 'd'\
+           SELECT n.attnum, n.path || s.at, s.field, s.oid, s.typmod, s.dimensions \
+           FROM node n JOIN pg_catalog.pg_type t ON t.oid = n.oid CROSS JOIN LATERAL (\
+             SELECT 0::pg_catalog.int2 AS at, NULL::pg_catalog.name AS field, t.typbasetype AS oid, t.typtypmod AS typmod, \
+                    t.typndims AS dimensions WHERE t.typtype = 'd' \
+             UNION ALL SELECT 0::pg_catalog.int2, NULL, t.typelem, n.typmod, 0 WHERE {IS_ARRAY} \
+             UNION ALL SELECT f.attnum, f.attname, f.atttypid, f.atttypmod, f.attndims FROM pg_catalog.pg_attribute f \
+               WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) s \
          ) \
          SELECT pg_catalog.json_build_object(\
            'columns', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(\
              'attnum', a.attnum, 'name', a.attname, 'not_null', a.not_null, \
              'declared', pg_catalog.format_type(a.atttypid, a.atttypmod), \
-             'types', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('oid', r.oid::pg_catalog.int8, 'schema', r.nspname, \
-                'name', r.typname, 'kind', r.typtype, 'array', r.is_array, 'labels', r.labels, 'typmod', r.typmod) ORDER BY r.depth) \
-                FROM resolved r WHERE r.attnum = a.attnum)) ORDER BY a.attnum), '[]') \
+             'types', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('path', n.path, 'field', n.field, \
+                'oid', n.oid::pg_catalog.int8, 'schema', s.nspname, 'name', t.typname, 'kind', t.typtype, 'array', {IS_ARRAY}, \
+                'dimensions', n.dimensions, 'typmod', n.typmod, 'extension', {EXTENSION}, \
+                'labels', CASE WHEN t.typtype = 'e' THEN (SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder) \
+                   FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END) ORDER BY n.path) \
+                FROM node n JOIN pg_catalog.pg_type t ON t.oid = n.oid JOIN pg_catalog.pg_namespace s ON s.oid = t.typnamespace \
+                WHERE n.attnum = a.attnum)) ORDER BY a.attnum), '[]') \
              FROM attribute a), 'key', ({key})) AS description"
     )
 }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::avro::Cast;
 use crate::poll::TableName;
 use crate::{Error, Kind, Result};
 
@@ -31,6 +32,8 @@ pub struct Column {
     pub typmod: i32,
     /// What is selected instead of the column itself, as SQL.
     pub expression: Option<String>,
+    /// `columns.cast`: how it travels, when otherwise than its type does by default.
+    pub cast: Option<Cast>,
 }
 
 /// A type, domains resolved.
@@ -42,8 +45,17 @@ pub struct Type {
     pub schema: String,
     /// Its name, as stored.
     pub name: String,
+    /// The extension that it belongs to; None: built in, or somebody's own.
+    pub extension: Option<String>,
     /// What sort of type it is.
     pub class: Class,
+}
+
+impl Type {
+    /// A base type of PostgreSQL's own.
+    pub fn built_in(oid: u32, name: &str) -> Type {
+        Type { oid, schema: "pg_catalog".to_owned(), name: name.to_owned(), extension: None, class: Class::Base }
+    }
 }
 
 /// What sort of type it is, as far as encoding cares.
@@ -53,10 +65,30 @@ pub enum Class {
     Base,
     /// An enum, its labels in `enumsortorder`.
     Enum(Vec<String>),
-    /// A true array (`typsubscript = array_subscript_handler`), with the element type, domains resolved.
-    Array(Box<Type>),
-    /// Composite, range, multirange, pseudo.
+    /// A true array (`typsubscript = array_subscript_handler`).
+    Array {
+        /// Its elements' type, domains resolved.
+        element: Box<Type>,
+        /// As many as are declared, at least one. PostgreSQL does not enforce them.
+        dimensions: u16,
+    },
+    /// A row type: a composite, or a table's.
+    Composite(Vec<Attribute>),
+    /// Range, multirange, pseudo.
     Other,
+}
+
+/// A field of a composite type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name, as stored.
+    pub name: String,
+    /// The OID of its type as declared, which `record_send` writes before each value.
+    pub oid: u32,
+    /// Its type, domains resolved.
+    pub type_: Type,
+    /// Its type's modifier, domains resolved; -1: none.
+    pub typmod: i32,
 }
 
 /// A table or something like one, as found in the catalog.
@@ -110,13 +142,17 @@ struct RawColumn {
 
 #[derive(Deserialize)]
 struct RawType {
+    path: Vec<i16>,
+    field: Option<String>,
     oid: u32,
     schema: String,
     name: String,
     kind: String,
     array: bool,
-    labels: Option<Vec<String>>,
+    dimensions: i32,
     typmod: i32,
+    extension: Option<String>,
+    labels: Option<Vec<String>>,
 }
 
 impl Description {
@@ -136,14 +172,7 @@ impl Description {
 
 impl RawColumn {
     fn column(self) -> Option<Column> {
-        let mut types = self.types?.into_iter();
-        let first = types.next()?;
-        let typmod = if first.array {
-            types.as_slice().first().map_or(first.typmod, |element| element.typmod)
-        } else {
-            first.typmod
-        };
-        let type_ = first.resolve(&mut types)?;
+        let (type_, typmod) = resolve(&self.types?, &[], 0)?;
         Some(Column {
             attnum: self.attnum,
             name: self.name,
@@ -152,36 +181,95 @@ impl RawColumn {
             type_,
             typmod,
             expression: None,
+            cast: None,
         })
     }
 }
 
-impl RawType {
-    fn resolve(self, rest: &mut std::vec::IntoIter<RawType>) -> Option<Type> {
-        let class = match (self.array, self.kind.as_str(), self.labels) {
-            (true, ..) => Class::Array(Box::new(rest.next()?.resolve(rest)?)),
-            (_, "e", labels) => Class::Enum(labels.unwrap_or_default()),
-            (_, "b", _) => Class::Base,
-            _ => Class::Other,
-        };
-        Some(Type { oid: self.oid, schema: self.schema, name: self.name, class })
+/// The type at a path with its modifier. Domains are passed through, and what is declared of one without dimensions of its
+/// own counts.
+fn resolve(types: &[RawType], path: &[i16], declared: i32) -> Option<(Type, i32)> {
+    let raw = types.iter().find(|raw| raw.path == path)?;
+    let dimensions = if raw.dimensions > 0 { raw.dimensions } else { declared };
+    let below = |number: i16| [path, &[number]].concat();
+    if raw.kind == "d" {
+        return resolve(types, &below(0), dimensions);
     }
+    let mut typmod = raw.typmod;
+    let class = match (raw.array, raw.kind.as_str()) {
+        (true, _) => {
+            let (element, of_element) = resolve(types, &below(0), 0)?;
+            typmod = of_element;
+            Class::Array { element: Box::new(element), dimensions: u16::try_from(dimensions.max(1)).ok()? }
+        }
+        (_, "e") => Class::Enum(raw.labels.clone().unwrap_or_default()),
+        (_, "b") => Class::Base,
+        (_, "c") => {
+            let fields = types.iter().filter(|raw| raw.path.split_last().is_some_and(|(_, parent)| parent == path));
+            let attribute = |raw: &RawType| {
+                let (type_, typmod) = resolve(types, &raw.path, 0)?;
+                Some(Attribute { name: raw.field.clone()?, oid: raw.oid, type_, typmod })
+            };
+            Class::Composite(fields.map(attribute).collect::<Option<_>>()?)
+        }
+        _ => Class::Other,
+    };
+    let type_ = Type {
+        oid: raw.oid,
+        schema: raw.schema.clone(),
+        name: raw.name.clone(),
+        extension: raw.extension.clone(),
+        class,
+    };
+    Some((type_, typmod))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn described(types: &str) -> Column {
+        let json = format!(
+            r#"{{"columns":[{{"attnum":2,"name":"a","not_null":false,"declared":"x","types":[{types}]}}],"key":[2]}}"#
+        );
+        Description::from_json(&json).unwrap().columns.remove(0)
+    }
+
+    fn raw(path: &str, field: &str, oid: u32, name: &str, kind: &str, typmod: i32) -> String {
+        let array = name.starts_with('_');
+        format!(
+            r#"{{"path":{path},"field":{field},"oid":{oid},"schema":"public","name":"{name}","kind":"{kind}","array":{array},"dimensions":0,"typmod":{typmod},"extension":null,"labels":null}}"#
+        )
+    }
+
     #[test]
     fn an_array_of_a_domain_resolves_to_its_element_and_modifier() {
-        let json = r#"{"columns":[{"attnum":2,"name":"a","not_null":false,"declared":"price[]","types":[
-            {"oid":90,"schema":"public","name":"_price","kind":"b","array":true,"labels":null,"typmod":-1},
-            {"oid":1700,"schema":"pg_catalog","name":"numeric","kind":"b","array":false,"labels":null,"typmod":786438}]}],"key":[2]}"#;
-        let description = Description::from_json(json).unwrap();
-        let column = &description.columns[0];
+        let types = [
+            raw("[]", "null", 90, "_price", "b", -1),
+            raw("[0]", "null", 91, "price", "d", -1),
+            raw("[0,0]", "null", 1700, "numeric", "b", 786438),
+        ];
+        let column = described(&types.join(","));
         assert_eq!(column.typmod, 786438);
-        assert!(matches!(&column.type_.class, Class::Array(element) if element.oid == 1700));
-        assert_eq!(description.key, [0]);
+        assert!(
+            matches!(&column.type_.class, Class::Array { element, dimensions: 1 } if element.oid == 1700),
+            "{column:?}"
+        );
+    }
+
+    #[test]
+    fn a_composites_fields_keep_their_declared_types_beside_what_these_stand_for() {
+        let types = [
+            raw("[]", "null", 80, "place", "c", -1),
+            raw("[1]", "\"price\"", 91, "price", "d", -1),
+            raw("[1,0]", "null", 1700, "numeric", "b", 786438),
+            raw("[3]", "\"tags\"", 1009, "_text", "b", -1),
+            raw("[3,0]", "null", 25, "text", "b", -1),
+        ];
+        let Class::Composite(fields) = described(&types.join(",")).type_.class else { panic!() };
+        assert_eq!(fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), ["price", "tags"]);
+        assert_eq!((fields[0].oid, fields[0].type_.oid, fields[0].typmod), (91, 1700, 786438));
+        assert!(matches!(fields[1].type_.class, Class::Array { .. }));
     }
 
     #[test]
@@ -191,6 +279,7 @@ mod tests {
             "{}",
             r#"{"columns":[],"key":[1]}"#,
             r#"{"columns":[{"attnum":1,"name":"a","not_null":true,"declared":"x","types":null}],"key":null}"#,
+            r#"{"columns":[{"attnum":1,"name":"a","not_null":true,"declared":"x","types":[]}],"key":null}"#,
         ] {
             assert!(Description::from_json(json).is_err(), "{json}");
         }

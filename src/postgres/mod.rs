@@ -10,7 +10,7 @@ mod query;
 mod session;
 mod tls;
 
-pub use catalog::{Class, Column, Description, FoundLeaf, FoundTable, Type};
+pub use catalog::{Attribute, Class, Column, Description, FoundLeaf, FoundTable, Type};
 pub use chunk::{Head, Rows};
 pub use connect::Connection;
 pub use error::classify;

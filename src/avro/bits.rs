@@ -1,0 +1,73 @@
+//! Bit strings: their length in bits, then the bits, the first of them in the highest place.
+
+use super::transcode::{Bad, put_bytes, take};
+
+struct Bits<'a> {
+    length: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Bits<'a> {
+    fn read(field: &'a [u8]) -> Result<Self, Bad> {
+        let mut bytes = field;
+        let length = usize::try_from(i32::from_be_bytes(take(&mut bytes)?)).map_err(|_| Bad::Content)?;
+        if bytes.len() == length.div_ceil(8) { Ok(Bits { length, bytes }) } else { Err(Bad::Length) }
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = bool> {
+        (0..self.length).map(|at| self.bytes.get(at / 8).is_some_and(|byte| byte & (0x80 >> (at % 8)) != 0))
+    }
+}
+
+/// The only bit of a `bit(1)`.
+pub(super) fn first(field: &[u8]) -> Result<bool, Bad> {
+    let bits = Bits::read(field)?;
+    let mut bits = bits.iter();
+    match (bits.next(), bits.next()) {
+        (Some(bit), None) => Ok(bit),
+        _ => Err(Bad::Content),
+    }
+}
+
+/// As bytes, the last bit in the lowest place of the first byte.
+pub(super) fn little_endian(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let bits = Bits::read(field)?;
+    let mut bytes = vec![0_u8; bits.bytes.len()];
+    for (at, bit) in bits.iter().rev().enumerate() {
+        if let Some(byte) = bytes.get_mut(at / 8) {
+            *byte |= u8::from(bit) << (at % 8);
+        }
+    }
+    put_bytes(&bytes, out);
+    Ok(())
+}
+
+/// As PostgreSQL prints them.
+pub(super) fn text(field: &[u8], text: &mut String) -> Result<(), Bad> {
+    text.extend(Bits::read(field)?.iter().map(|bit| if bit { '1' } else { '0' }));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_turned_so_that_the_last_comes_first() {
+        let field = [0, 0, 0, 10, 0b1000_0000, 0b0100_0000];
+        let mut out = Vec::new();
+        little_endian(&field, &mut out).unwrap();
+        assert_eq!(out, [4, 0b0000_0001, 0b0000_0010]);
+        let mut printed = String::new();
+        text(&field, &mut printed).unwrap();
+        assert_eq!(printed, "1000000001");
+    }
+
+    #[test]
+    fn a_bit_is_one() {
+        assert_eq!(first(&[0, 0, 0, 1, 0x80]), Ok(true));
+        assert_eq!(first(&[0, 0, 0, 2, 0x80]), Err(Bad::Content));
+        assert_eq!(first(&[0, 0, 0, 1]), Err(Bad::Length));
+        assert_eq!(first(&[0xff, 0xff, 0xff, 0xff]), Err(Bad::Content));
+    }
+}

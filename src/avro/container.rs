@@ -1,0 +1,322 @@
+//! Values made of others: arrays, composites, maps, vectors, points.
+
+use serde_json::Value;
+
+use super::transcode::{Bad, Step, Transcoder, end, put_bytes, put_long, put_text, take};
+
+/// Takes one value, after its length; none: NULL.
+fn value<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Bad> {
+    let Ok(length) = usize::try_from(i32::from_be_bytes(take(rest)?)) else { return Ok(None) };
+    let (value, tail) = rest.split_at_checked(length).ok_or(Bad::Length)?;
+    *rest = tail;
+    Ok(Some(value))
+}
+
+/// How many of something, no more than bytes are left for.
+fn count(rest: &mut &[u8]) -> Result<usize, Bad> {
+    let count = usize::try_from(i32::from_be_bytes(take(rest)?)).map_err(|_| Bad::Content)?;
+    if count <= rest.len() { Ok(count) } else { Err(Bad::Length) }
+}
+
+/// One block of elements, each a union with null; nested as deep as the column is declared. An empty array has no dimensions.
+pub(super) fn array(element: &Transcoder, declared: u16, field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let mut rest = field;
+    let dimensions = i32::from_be_bytes(take(&mut rest)?);
+    let (_has_nulls, _type) = (take::<4>(&mut rest)?, take::<4>(&mut rest)?);
+    if dimensions < 0 {
+        return Err(Bad::Content);
+    }
+    if dimensions == 0 {
+        out.push(0);
+        return end(rest);
+    }
+    if dimensions != i32::from(declared) {
+        return Err(Bad::Dimensions);
+    }
+    let mut lengths = Vec::new();
+    for _ in 0..dimensions {
+        lengths.push(i32::from_be_bytes(take(&mut rest)?));
+        let _lower_bound = take::<4>(&mut rest)?;
+    }
+    elements(element, &lengths, &mut rest, out)?;
+    end(rest)
+}
+
+fn elements(element: &Transcoder, lengths: &[i32], rest: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let Some((length, inner)) = lengths.split_first() else {
+        return match value(rest)? {
+            None => {
+                out.push(0);
+                Ok(())
+            }
+            Some(value) => element.put_nullable(value, out),
+        };
+    };
+    if *length > 0 {
+        put_long(i64::from(*length), out);
+    }
+    for _ in 0..*length {
+        // Each element takes four bytes at least, or it is a length that lies.
+        if rest.is_empty() {
+            return Err(Bad::Length);
+        }
+        elements(element, inner, rest, out)?;
+    }
+    out.push(0);
+    Ok(())
+}
+
+/// The texts of an array's elements, as `to_json` gives them.
+pub(super) fn texts(field: &[u8], declared: u16, out: &mut Vec<u8>) -> Result<(), Bad> {
+    let json: Value = serde_json::from_slice(field).map_err(|_| Bad::Content)?;
+    put_texts(&json, declared, out)
+}
+
+fn put_texts(json: &Value, depth: u16, out: &mut Vec<u8>) -> Result<(), Bad> {
+    match (json, depth) {
+        (Value::Null, 0) => out.push(0),
+        (Value::String(text), 0) => {
+            out.push(2);
+            put_bytes(text.as_bytes(), out);
+        }
+        // A number or a boolean as JSON prints it, where the type has none of its own.
+        (Value::Number(_) | Value::Bool(_), 0) => {
+            out.push(2);
+            put_bytes(json.to_string().as_bytes(), out);
+        }
+        (Value::Array(items), 1..) => {
+            if !items.is_empty() {
+                put_long(items.len() as i64, out);
+            }
+            for item in items {
+                put_texts(item, depth - 1, out)?;
+            }
+            out.push(0);
+        }
+        _ => return Err(Bad::Dimensions),
+    }
+    Ok(())
+}
+
+/// `record_send`: how many fields, then type and value of each.
+pub(super) fn composite(fields: &[Step], field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let mut rest = field;
+    if count(&mut rest)? != fields.len() {
+        return Err(Bad::Retyped);
+    }
+    for step in fields {
+        if u32::from_be_bytes(take(&mut rest)?) != step.oid {
+            return Err(Bad::Retyped);
+        }
+        match value(&mut rest)? {
+            None => out.push(0),
+            Some(value) => step.transcoder.put_nullable(value, out)?,
+        }
+    }
+    end(rest)
+}
+
+/// `hstore_send`: how many pairs, then each key and value.
+fn pairs(field: &[u8]) -> Result<Vec<(&[u8], Option<&[u8]>)>, Bad> {
+    let mut rest = field;
+    let pairs = (0..count(&mut rest)?)
+        .map(|_| Ok((value(&mut rest)?.ok_or(Bad::Content)?, value(&mut rest)?)))
+        .collect::<Result<_, Bad>>()?;
+    end(rest)?;
+    Ok(pairs)
+}
+
+pub(super) fn hstore(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let pairs = pairs(field)?;
+    if !pairs.is_empty() {
+        put_long(pairs.len() as i64, out);
+    }
+    for (key, value) in pairs {
+        put_text(key, out)?;
+        match value {
+            None => out.push(0),
+            Some(value) => {
+                out.push(2);
+                put_text(value, out)?;
+            }
+        }
+    }
+    out.push(0);
+    Ok(())
+}
+
+pub(super) fn hstore_json(field: &[u8]) -> Result<String, Bad> {
+    let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| Bad::Utf8);
+    let pairs = pairs(field)?.into_iter().map(|(key, value)| {
+        let value = value.map(utf8).transpose()?.map_or(Value::Null, Value::from);
+        Ok((utf8(key)?.to_owned(), value))
+    });
+    Ok(Value::Object(pairs.collect::<Result<_, Bad>>()?).to_string())
+}
+
+/// pgvector's `vector_send`: dimensions, an unused word, floats.
+pub(super) fn vector(field: &[u8], double: bool, out: &mut Vec<u8>) -> Result<(), Bad> {
+    let (floats, rest) = dimensions(field)?.as_chunks::<4>();
+    end(rest)?;
+    put_block(floats.iter().map(|float| f32::from_be_bytes(*float)), floats.len(), double, out);
+    Ok(())
+}
+
+/// pgvector's `halfvec_send`: the same of IEEE 754's half precision.
+pub(super) fn half_vector(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let (halves, rest) = dimensions(field)?.as_chunks::<2>();
+    end(rest)?;
+    put_block(halves.iter().map(|half| widened(u16::from_be_bytes(*half))), halves.len(), false, out);
+    Ok(())
+}
+
+fn dimensions(field: &[u8]) -> Result<&[u8], Bad> {
+    let mut rest = field;
+    let (dimensions, _unused) = (u16::from_be_bytes(take(&mut rest)?), take::<2>(&mut rest)?);
+    let size = usize::from(dimensions);
+    if rest.len() == 4 * size || rest.len() == 2 * size { Ok(rest) } else { Err(Bad::Length) }
+}
+
+fn put_block(values: impl Iterator<Item = f32>, count: usize, double: bool, out: &mut Vec<u8>) {
+    if count > 0 {
+        put_long(count as i64, out);
+    }
+    for value in values {
+        match double {
+            true => out.extend_from_slice(&f64::from(value).to_le_bytes()),
+            false => out.extend_from_slice(&value.to_le_bytes()),
+        }
+    }
+    out.push(0);
+}
+
+/// Half precision has 5 bits of exponent and 10 of fraction.
+fn widened(half: u16) -> f32 {
+    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(half >> 10 & 0x1f), f32::from(half & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2_f32.powi(-24),
+        0x1f if fraction == 0.0 => f32::INFINITY,
+        0x1f => f32::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2_f32.powi(exponent - 15),
+    }
+}
+
+/// x and y.
+pub(super) fn point(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let mut rest = field;
+    for _ in 0..2 {
+        out.extend_from_slice(&u64::from_be_bytes(take(&mut rest)?).to_le_bytes());
+    }
+    end(rest)
+}
+
+/// Well-known binary, little-endian, of the kind "point"; and no SRID.
+pub(super) fn point_wkb(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    let mut wkb = vec![1, 1, 0, 0, 0];
+    point(field, &mut wkb)?;
+    out.push(2);
+    put_bytes(&wkb, out);
+    out.push(0);
+    Ok(())
+}
+
+/// PostGIS's extended well-known binary: byte order, kind with flags, SRID where the flag says so.
+pub(super) fn ewkb(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    const HAS_SRID: u32 = 0x2000_0000;
+    let mut rest = field;
+    let [order] = take::<1>(&mut rest)?;
+    let word = |bytes: [u8; 4]| match order {
+        0 => Ok(u32::from_be_bytes(bytes)),
+        1 => Ok(u32::from_le_bytes(bytes)),
+        _ => Err(Bad::Content),
+    };
+    let kind = word(take(&mut rest)?)?;
+    put_bytes(field, out);
+    if kind & HAS_SRID == 0 {
+        out.push(0);
+    } else {
+        out.push(2);
+        put_long(i64::from(word(take(&mut rest)?)?.cast_signed()), out);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[i32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    fn put(put: impl Fn(&mut Vec<u8>) -> Result<(), Bad>) -> Result<Vec<u8>, Bad> {
+        let mut out = Vec::new();
+        put(&mut out).map(|()| out)
+    }
+
+    #[test]
+    fn arrays_nest_as_deep_as_their_column_is_declared() {
+        let square = words(&[2, 1, 23, 2, 1, 2, 1, 4, 1, 4, 2, -1, 4, 4]);
+        let of = |declared| put(|out| array(&Transcoder::Int4, declared, &square, out));
+        assert_eq!(of(2).unwrap(), [4, 4, 2, 2, 2, 4, 0, 4, 0, 2, 8, 0, 0]);
+        assert_eq!(of(1), Err(Bad::Dimensions));
+        assert_eq!(put(|out| array(&Transcoder::Int4, 3, &words(&[0, 0, 23]), out)).unwrap(), [0]);
+    }
+
+    #[test]
+    fn a_length_that_lies_is_refused_without_taking_memory() {
+        let lying = words(&[1, 0, 23, i32::MAX, 1]);
+        assert_eq!(put(|out| array(&Transcoder::Int4, 1, &lying, out)), Err(Bad::Length));
+        assert_eq!(put(|out| hstore(&words(&[i32::MAX]), out)), Err(Bad::Length));
+    }
+
+    #[test]
+    fn texts_come_out_of_json_as_deep_as_declared() {
+        assert_eq!(put(|out| texts(br#"["a",null]"#, 1, out)).unwrap(), [4, 2, 2, b'a', 0, 0]);
+        assert_eq!(put(|out| texts(br#"[["a"]]"#, 2, out)).unwrap(), [2, 2, 2, 2, b'a', 0, 0]);
+        assert_eq!(put(|out| texts(br#"[["a"]]"#, 1, out)), Err(Bad::Dimensions));
+        assert_eq!(put(|out| texts(b"{", 1, out)), Err(Bad::Content));
+    }
+
+    #[test]
+    fn a_composite_whose_field_has_another_type_than_described_is_refused() {
+        let fields = [Step { oid: 23, transcoder: Transcoder::Int4 }, Step { oid: 25, transcoder: Transcoder::Text }];
+        let of = |row: &[i32]| put(|out| composite(&fields, &words(row), out));
+        assert_eq!(of(&[2, 23, 4, 7, 25, -1]).unwrap(), [2, 14, 0]);
+        assert_eq!(of(&[2, 20, 4, 7, 25, -1]), Err(Bad::Retyped));
+        assert_eq!(of(&[1, 23, 4, 7]), Err(Bad::Retyped));
+    }
+
+    #[test]
+    fn vectors_are_floats() {
+        let mut vector_ = vec![0, 2, 0, 0];
+        vector_.extend(1.5_f32.to_be_bytes());
+        vector_.extend((-2_f32).to_be_bytes());
+        let mut expected = vec![4];
+        expected.extend([1.5_f32.to_le_bytes(), (-2_f32).to_le_bytes()].concat());
+        expected.push(0);
+        assert_eq!(put(|out| vector(&vector_, false, out)).unwrap(), expected);
+        let half = [0, 2, 0, 0, 0x3e, 0, 0xc0, 0];
+        assert_eq!(put(|out| half_vector(&half, out)).unwrap(), expected);
+        assert_eq!(put(|out| half_vector(&[0, 2, 0, 0, 0x3e], out)), Err(Bad::Length));
+        for (half, float) in
+            [(0x0001, 2_f32.powi(-24)), (0x7bff, 65_504.0), (0xfc00, f32::NEG_INFINITY), (0x8000, -0.0)]
+        {
+            assert_eq!(widened(half).to_bits(), float.to_bits(), "{half:04x}");
+        }
+    }
+
+    #[test]
+    fn a_geometry_keeps_its_bytes_and_tells_its_srid() {
+        // POINT(1 2) with SRID 4326, little-endian.
+        let mut ewkb_ = vec![1, 1, 0, 0, 0x20, 0xe6, 0x10, 0, 0];
+        ewkb_.extend([1_f64.to_le_bytes(), 2_f64.to_le_bytes()].concat());
+        let out = put(|out| ewkb(&ewkb_, out)).unwrap();
+        assert_eq!(out[1..=25], ewkb_);
+        assert_eq!(out[26..], [2, 0xcc, 0x43], "4326");
+        let plain = [0, 0, 0, 0, 1];
+        assert_eq!(put(|out| ewkb(&plain, out)).unwrap(), [10, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(put(|out| ewkb(&[2, 0, 0, 0, 0], out)), Err(Bad::Content));
+    }
+}
