@@ -116,8 +116,10 @@ pub(super) fn composite(fields: &[Step], field: &[u8], out: &mut Vec<u8>) -> Res
     end(rest)
 }
 
+type Pair<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// `hstore_send`: how many pairs, then each key and value.
-fn pairs(field: &[u8]) -> Result<Vec<(&[u8], Option<&[u8]>)>, Bad> {
+fn pairs(field: &[u8]) -> Result<Vec<Pair<'_>>, Bad> {
     let mut rest = field;
     let pairs = (0..count(&mut rest)?)
         .map(|_| Ok((value(&mut rest)?.ok_or(Bad::Content)?, value(&mut rest)?)))

@@ -10,6 +10,8 @@ mod mapping;
 mod name;
 mod network;
 mod numeric;
+#[cfg(test)]
+mod published;
 mod schema;
 mod text;
 mod transcode;

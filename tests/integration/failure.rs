@@ -127,8 +127,11 @@ async fn a_crash_of_the_server_loses_nothing_in_a_cursor_mode() {
 }
 
 async fn crash(name: &str, settings: &str) {
-    let mut postgres =
-        Postgres::start(PostgresOptions { fsync: true, settings: vec![("wal_writer_delay".into(), "2s".into())] });
+    let mut postgres = Postgres::start(PostgresOptions {
+        fsync: true,
+        settings: vec![("wal_writer_delay".into(), "2s".into())],
+        ..PostgresOptions::default()
+    });
     let stage = Stage::on(name, postgres.create_database(name), Kafka::shared().bootstrap());
     stage.configure(settings);
     let client = stage.client().await;

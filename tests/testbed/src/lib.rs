@@ -21,4 +21,7 @@ pub fn fetch_all() {
     fetch::kafka();
     fetch::registry();
     fetch::postgres();
+    for major in [14, 16, 18] {
+        fetch::postgres_of(major);
+    }
 }

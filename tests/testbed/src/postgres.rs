@@ -32,6 +32,8 @@ pub struct PostgresOptions {
     pub fsync: bool,
     /// Lines of `postgresql.conf`.
     pub settings: Vec<(String, String)>,
+    /// The major version, where it matters.
+    pub major: Option<u32>,
 }
 
 /// A database of one test.
@@ -56,9 +58,9 @@ impl Postgres {
 
     /// One of its own.
     pub fn start(options: PostgresOptions) -> Postgres {
-        let bin = fetch::postgres();
+        let bin = options.major.map_or_else(fetch::postgres, fetch::postgres_of);
         let data = data_dir();
-        let PostgresOptions { fsync, mut settings } = options;
+        let PostgresOptions { fsync, mut settings, .. } = options;
         settings.push(("fsync".into(), if fsync { "on" } else { "off" }.into()));
         run_as(
             Command::new(bin.join("initdb"))
