@@ -207,10 +207,8 @@ async fn every_type_arrives_from_old_and_new_versions_and_the_page_names_all_the
                AND NOT (typelem <> 0 AND typsubscript = 'array_subscript_handler'::regproc AND typname LIKE '\\_%')";
         for row in client.query(types, &[]).await.unwrap() {
             let type_: String = row.get(0);
-            assert!(
-                page.contains(&format!("| {type_} |")),
-                "docs/type-mapping.md has no {type_} of PostgreSQL {major}"
-            );
+            let named = ["| {} |", "| {}("].iter().any(|cell| page.contains(&cell.replace("{}", &type_)));
+            assert!(named, "docs/type-mapping.md has no {type_} of PostgreSQL {major}");
         }
     }
 }
