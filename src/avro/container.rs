@@ -35,7 +35,12 @@ pub(super) fn array(element: &Transcoder, declared: u16, field: &[u8], out: &mut
     }
     let mut lengths = Vec::new();
     for _ in 0..dimensions {
-        lengths.push(i32::from_be_bytes(take(&mut rest)?));
+        let length = i32::from_be_bytes(take(&mut rest)?);
+        // Only an array without dimensions is empty; so each element takes bytes, and no length can lie for long.
+        if length <= 0 {
+            return Err(Bad::Content);
+        }
+        lengths.push(length);
         let _lower_bound = take::<4>(&mut rest)?;
     }
     elements(element, &lengths, &mut rest, out)?;
@@ -52,14 +57,8 @@ fn elements(element: &Transcoder, lengths: &[i32], rest: &mut &[u8], out: &mut V
             Some(value) => element.put_nullable(value, out),
         };
     };
-    if *length > 0 {
-        put_long(i64::from(*length), out);
-    }
+    put_long(i64::from(*length), out);
     for _ in 0..*length {
-        // Each element takes four bytes at least, or it is a length that lies.
-        if rest.is_empty() {
-            return Err(Bad::Length);
-        }
         elements(element, inner, rest, out)?;
     }
     out.push(0);

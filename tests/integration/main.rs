@@ -5,6 +5,7 @@
 mod commands;
 mod connect;
 mod failure;
+mod fuzz;
 mod load;
 mod loss;
 mod modes;
@@ -12,3 +13,4 @@ mod offsets;
 mod stage;
 mod topic;
 mod types;
+mod values;
