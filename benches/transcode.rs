@@ -59,6 +59,7 @@ fn encoder(fields: &[Field]) -> Encoder {
         declared: (*type_).to_owned(),
         type_: Type::built_in(0, type_),
         typmod: *typmod,
+        default: None,
         expression: None,
         cast: None,
     };

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::avro::{Encoder, RecordNames, Settings};
-use crate::config::{Config, OnChange, Polling, Schedule};
+use crate::config::{Config, OnChange, OnDefaultAdded, Polling, Schedule};
 use crate::kafka::{self, Admin};
 use crate::lookback::{self, Delivered};
 use crate::poll::sql::{self, Source};
 use crate::poll::{
-    Choice, Chunk, Cursor, Duty, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid,
+    Choice, Chunk, Cursor, Duty, Leaf, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid,
     Watermark, Window, Work, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
@@ -206,6 +206,23 @@ impl Object {
         self.passes_before = 0;
         self.void_delivered();
         self.plan = None;
+    }
+
+    /// Learns which columns of a leaf were added with a default and without a rewrite. Rows delivered before lack it; whether
+    /// the leaf therefore begins anew.
+    pub fn lacks_defaults(&mut self, oid: u32, defaulted: &BTreeSet<i16>) -> bool {
+        let Some(leaf) = self.pending.leaves.get_mut(&oid) else { return false };
+        let asked = self.polling.on_default_added == OnDefaultAdded::Reload && self.polling.mode != Mode::Bulk;
+        if !leaf.learn_defaults(defaulted) || !asked {
+            return false;
+        }
+        *leaf = Leaf { defaulted: leaf.defaulted.clone(), ..Leaf::default() };
+        self.sweep = None;
+        tracing::warn!(
+            object = %self.name, leaf = oid,
+            "a column was added with a default, which rows sent before lack: it is loaded anew (on_default_added)"
+        );
+        true
     }
 
     /// How it is read, as its progress tells.

@@ -83,6 +83,7 @@ pub fn encode(data: &[u8]) {
         declared: type_.name.clone(),
         type_,
         typmod,
+        default: None,
         expression: None,
         cast: None,
     };

@@ -41,9 +41,16 @@ impl Encoder {
         let mut records = Records::new(&names.namespace);
         let mapped = description.columns.iter().map(|column| map(column, settings, &mut records));
         let mapped = mapped.collect::<Result<Vec<Mapped>>>().map_err(|error| error.object(&names.table))?;
+        // In a key nothing is null, and nothing has a default.
         let field = |at: usize, nullable: bool| {
             let (name, column, mapped) = (field_names.get(at)?, description.columns.get(at)?, mapped.get(at)?);
-            Some(Field { name, column, mapped, nullable: nullable && (!column.not_null || mapped.voids()) })
+            Some(Field {
+                name,
+                column,
+                mapped,
+                nullable: nullable && (!column.not_null || mapped.voids()),
+                defaults: nullable,
+            })
         };
         let values: Vec<Field<'_>> = (0..mapped.len()).filter_map(|at| field(at, true)).collect();
         let keys: Vec<Field<'_>> = description.key.iter().filter_map(|at| field(*at, false)).collect();
@@ -237,6 +244,7 @@ mod tests {
             declared: type_.name.clone(),
             type_,
             typmod,
+            default: None,
             expression: None,
             cast: None,
         }

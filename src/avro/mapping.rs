@@ -418,6 +418,7 @@ mod tests {
             declared: declared.into(),
             type_: Type::built_in(0, name),
             typmod,
+            default: None,
             expression: None,
             cast: None,
         }

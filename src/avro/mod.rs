@@ -3,6 +3,7 @@
 mod attribute;
 mod bits;
 mod container;
+mod default;
 mod encoder;
 mod handling;
 mod iso;

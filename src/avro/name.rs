@@ -138,6 +138,7 @@ mod tests {
             declared: "integer".into(),
             type_: Type::built_in(23, "int4"),
             typmod: -1,
+            default: None,
             expression: None,
             cast: None,
         };

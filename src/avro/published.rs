@@ -159,6 +159,7 @@ fn samples() -> Vec<Column> {
         declared,
         type_,
         typmod,
+        default: None,
         expression: None,
         cast: None,
     };

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::attribute::{Schema, or_null};
+use super::default::default;
 use super::mapping::Mapped;
 use crate::postgres::Column;
 use crate::{Error, Kind, Result};
@@ -16,6 +17,8 @@ pub(super) struct Field<'a> {
     pub column: &'a Column,
     pub mapped: &'a Mapped,
     pub nullable: bool,
+    /// Whether a column's default is told; a key has none.
+    pub defaults: bool,
 }
 
 /// The text of a record's schema, checked by the Avro library.
@@ -96,6 +99,12 @@ fn field(field: &Field<'_>) -> Value {
         json.insert("default".into(), Value::Null);
     } else {
         json.insert("type".into(), bare);
+        let expression = if field.defaults { field.column.default.as_deref() } else { None };
+        if let Some(default) =
+            expression.and_then(|expression| default(expression, &field.mapped.schema, &field.mapped.transcoder))
+        {
+            json.insert("default".into(), default);
+        }
     }
     if is_record(&field.mapped.schema) {
         json.insert("strandline.type".into(), field.column.declared.as_str().into());

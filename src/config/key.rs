@@ -140,6 +140,7 @@ pub(super) const KEYS: &[Key] = &[
     key("objects.<alias>.columns.cast", Takes::List, None, "column:mode; the mode is one of the column's own *.handling.mode, or text for PostgreSQL's text"),
     key("objects.<alias>.message.key.columns", Takes::List, None, "the key's columns, in this order, instead of the primary key"),
     key("objects.<alias>.on_change", Takes::OneOf(&["reload", "continue"]), None, "instead of on_change"),
+    key("objects.<alias>.on_default_added", Takes::OneOf(&["ignore", "reload"]), None, "instead of on_default_added"),
     key("objects.<alias>.topic", Takes::Text, None, "its topic, instead of <topic.prefix>.<schema>.<table>"),
     key("poll.interval", millis(10), Some("5s"), "from the start of one poll to the start of the next"),
     key("poll.cron", Takes::Text, None, "instead of an interval: times of the clock, such as \"0 6 * * 1-5\""),
@@ -149,6 +150,7 @@ pub(super) const KEYS: &[Key] = &[
     key("cursor.lookback_ids", Takes::Integer(0, i64::MAX), Some("1000"), "how many ids back a query with an incrementing column alone looks again"),
     key("sweep.interval", millis(100), Some("1h"), "in cursor modes: how often rows are swept that no cursor shows"),
     key("on_change", Takes::OneOf(&["reload", "continue"]), Some("reload"), "what follows when columns, masks or a where are others than before"),
+    key("on_default_added", Takes::OneOf(&["ignore", "reload"]), Some("ignore"), "what follows when a column is added with a default, which rows sent before lack: nothing, or the rows are sent again"),
     key("columns.mask.salt", Takes::Secret, None, "what sha256 masks are salted with"),
     key("columns.mask.salt_file", Takes::Text, None, "a file that holds it"),
     key("profile", Takes::OneOf(&["strandline", "connect-jdbc", "debezium"]), Some("strandline"), "whose consumers are served: types as that connector has them; the settings below count for more"),
@@ -336,7 +338,7 @@ mod tests {
             ),
             (
                 "slot",
-                "a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
+                "a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
             ),
             ("poll.how_often_to_look", "a known key: poll.interval, poll.cron, poll.timezone"),
         ] {

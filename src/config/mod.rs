@@ -34,7 +34,7 @@ pub use database::{ClientCertificate, Load, Target};
 pub use effective::{Effective, effective};
 pub use load::{Sources, load};
 pub use naming::{Header, Naming};
-pub use polling::{OnChange, Polling, Schedule};
+pub use polling::{OnChange, OnDefaultAdded, Polling, Schedule};
 pub use problem::{Origin, Problem, Problems};
 pub use query::blank as blank_literals;
 pub use secret::{Secret, redact};

@@ -30,6 +30,8 @@ pub struct Polling {
     pub shape: Shape,
     /// `on_change`: what follows when that is another than before.
     pub on_change: OnChange,
+    /// `on_default_added`: what follows when a column is added with a default.
+    pub on_default_added: OnDefaultAdded,
 }
 
 /// What follows when other columns or rows are asked for than before.
@@ -39,6 +41,15 @@ pub enum OnChange {
     Reload,
     /// What changes from now on comes in its new form.
     Continue,
+}
+
+/// What follows when a column is added with a default and PostgreSQL rewrites no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDefaultAdded {
+    /// Rows come with it when they change.
+    Ignore,
+    /// The rows are sent again with it.
+    Reload,
 }
 
 /// When an object is polled.
@@ -124,6 +135,7 @@ pub(super) fn polling(reader: &mut Reader<'_>, alias: &str) -> Polling {
     let lookback = key(reader, "cursor.lookback");
     let lookback_ids = key(reader, "cursor.lookback_ids");
     let on_change = key(reader, "on_change");
+    let on_default_added = key(reader, "on_default_added");
     let timezone_key = key(reader, "cursor.timezone");
     let timezone = reader.text(&timezone_key);
     if timezone.as_deref().is_some_and(|zone| TimeZone::get(zone).is_err()) {
@@ -140,6 +152,10 @@ pub(super) fn polling(reader: &mut Reader<'_>, alias: &str) -> Polling {
         on_change: match reader.word(&on_change) {
             Some("continue") => OnChange::Continue,
             _ => OnChange::Reload,
+        },
+        on_default_added: match reader.word(&on_default_added) {
+            Some("reload") => OnDefaultAdded::Reload,
+            _ => OnDefaultAdded::Ignore,
         },
     }
 }

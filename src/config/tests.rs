@@ -241,7 +241,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ),
         (
             "[[objects]]\ntable = 't'",
-            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.query, objects.<alias>.query_file, objects.<alias>.mode, objects.<alias>.timestamp_column, objects.<alias>.incrementing_column, objects.<alias>.poll.interval, objects.<alias>.poll.cron, objects.<alias>.poll.timezone, objects.<alias>.sweep.interval, objects.<alias>.cursor.lookback, objects.<alias>.cursor.lookback_ids, objects.<alias>.cursor.timezone, objects.<alias>.where, objects.<alias>.columns.include, objects.<alias>.columns.exclude, objects.<alias>.columns.mask, objects.<alias>.columns.cast, objects.<alias>.message.key.columns, objects.<alias>.on_change, objects.<alias>.topic",
+            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.query, objects.<alias>.query_file, objects.<alias>.mode, objects.<alias>.timestamp_column, objects.<alias>.incrementing_column, objects.<alias>.poll.interval, objects.<alias>.poll.cron, objects.<alias>.poll.timezone, objects.<alias>.sweep.interval, objects.<alias>.cursor.lookback, objects.<alias>.cursor.lookback_ids, objects.<alias>.cursor.timezone, objects.<alias>.where, objects.<alias>.columns.include, objects.<alias>.columns.exclude, objects.<alias>.columns.mask, objects.<alias>.columns.cast, objects.<alias>.message.key.columns, objects.<alias>.on_change, objects.<alias>.on_default_added, objects.<alias>.topic",
         ),
         (
             "topic.name.format = '${prefix}.all'",
@@ -271,7 +271,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
         (
             "[pol]",
-            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, columns, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
         ),
     ];
     let mut wrong = String::new();

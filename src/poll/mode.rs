@@ -135,6 +135,7 @@ mod tests {
             declared: (*type_).to_owned(),
             type_: Type::built_in(0, type_),
             typmod: -1,
+            default: None,
             expression: None,
             cast: None,
         };

@@ -1,7 +1,8 @@
 //! The JSON of a watermark: the source offset in the offsets topic (`docs/offsets.md`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
@@ -40,7 +41,10 @@ impl Watermark {
         put("leaves", self.floors_text(|leaf| leaf.floor).into());
         put("sweep", self.sweeps_text(|leaf| leaf.sweep).into());
         if self.leaves.values().any(|leaf| !leaf.ahead.is_empty()) {
-            put("ahead", self.ahead_text().into());
+            put("ahead", self.lists_text(|leaf| &leaf.ahead).into());
+        }
+        if self.leaves.values().any(|leaf| !leaf.defaulted.is_empty()) {
+            put("defaulted", self.lists_text(|leaf| &leaf.defaulted).into());
         }
         if self.is_with_cursor() {
             put("swept", self.floors_text(|leaf| leaf.swept).into());
@@ -115,7 +119,10 @@ impl Watermark {
             watermark.read_bounds(fields.text("bounds")?)?;
         }
         if let Some(ahead) = fields.optional("ahead")? {
-            watermark.read_ahead(&ahead)?;
+            watermark.read_lists("ahead", &ahead, |leaf| &mut leaf.ahead)?;
+        }
+        if let Some(defaulted) = fields.optional("defaulted")? {
+            watermark.read_lists("defaulted", &defaulted, |leaf| &mut leaf.defaulted)?;
         }
         watermark.read_history(fields.text("history")?)?;
         Ok(watermark)
@@ -187,24 +194,30 @@ impl Watermark {
         Ok(())
     }
 
-    /// `oid id,id;…`.
-    fn ahead_text(&self) -> String {
-        let with_ids = self.leaves.iter().filter(|(_, leaf)| !leaf.ahead.is_empty());
-        let groups: Vec<String> = with_ids
+    /// `oid number,number;…`.
+    fn lists_text<T: ToString + 'static>(&self, of: impl Fn(&Leaf) -> &BTreeSet<T>) -> String {
+        let lists = self.leaves.iter().filter(|(_, leaf)| !of(leaf).is_empty());
+        let groups: Vec<String> = lists
             .map(|(oid, leaf)| {
-                let ids: Vec<String> = leaf.ahead.iter().map(u64::to_string).collect();
-                format!("{oid} {}", ids.join(","))
+                let numbers: Vec<String> = of(leaf).iter().map(T::to_string).collect();
+                format!("{oid} {}", numbers.join(","))
             })
             .collect();
         groups.join(";")
     }
 
-    fn read_ahead(&mut self, text: &str) -> Result<(), String> {
+    fn read_lists<T: FromStr + Ord>(
+        &mut self,
+        field: &str,
+        text: &str,
+        of: impl Fn(&mut Leaf) -> &mut BTreeSet<T>,
+    ) -> Result<(), String> {
         for group in text.split(';') {
-            let wrong = || format!("`ahead` holds `{}`, not oid id,id;…", shorten(group));
-            let (oid, ids) = group.split_once(' ').ok_or_else(wrong)?;
+            let wrong = || format!("`{field}` holds `{}`, not oid number,number;…", shorten(group));
+            let (oid, numbers) = group.split_once(' ').ok_or_else(wrong)?;
             let leaf = oid.parse().ok().and_then(|oid: u32| self.leaves.get_mut(&oid)).ok_or_else(wrong)?;
-            leaf.ahead = ids.split(',').map(|id| id.parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
+            *of(leaf) =
+                numbers.split(',').map(|number| number.parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
         }
         Ok(())
     }

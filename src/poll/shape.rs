@@ -134,6 +134,7 @@ fn masked_column(column: &Column, mask: &Mask) -> Column {
         declared: "text".to_owned(),
         type_: Type::built_in(25, "text"),
         typmod: -1,
+        default: None,
         expression: Some(mask.expression(&escape_identifier(&column.name))),
         cast: None,
         ..column.clone()
@@ -188,6 +189,7 @@ mod tests {
             declared: "integer".into(),
             type_,
             typmod: -1,
+            default: None,
             expression: None,
             cast: None,
         }

@@ -170,7 +170,7 @@ pub fn head(source: &Source, window: Window) -> String {
     };
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCK_TIMEOUT} {PINNED} {lock} \
-         SELECT {MOMENT}, {from} AS age_from, pg_catalog.age('{to}'::pg_catalog.xid) AS age_to, {place} {FROM_RECOVERY}; \
+         SELECT {MOMENT}, {from} AS age_from, pg_catalog.age('{to}'::pg_catalog.xid) AS age_to, {place}, {defaulted} {FROM_RECOVERY}; \
          {describe}",
         // A load has no lower bound, and 0 is no id to take the age of.
         from = if window.is_load() {
@@ -180,6 +180,7 @@ pub fn head(source: &Source, window: Window) -> String {
         },
         to = raw(if window.is_open() { window.from } else { window.to }),
         place = place(source),
+        defaulted = defaulted(source),
         describe = describe(source.root),
     )
 }
@@ -194,6 +195,17 @@ fn place(source: &Source) -> String {
         leaf = source.leaf,
         schema = escape_literal(&source.leaf_name.schema),
         name = escape_literal(&source.leaf_name.name),
+    )
+}
+
+/// The columns, by the root's numbers, that were added with a default without a rewrite: rows older than that have the
+/// default, and no new version tells of it.
+fn defaulted(source: &Source) -> String {
+    format!(
+        "coalesce((SELECT pg_catalog.string_agg(r.attnum::pg_catalog.text, ',' ORDER BY r.attnum) \
+                   FROM pg_catalog.pg_attribute l JOIN pg_catalog.pg_attribute r ON r.attrelid = {} AND r.attname = l.attname \
+                   WHERE l.attrelid = {} AND l.atthasmissing AND l.attnum > 0 AND NOT l.attisdropped), '') AS defaulted",
+        source.root, source.leaf
     )
 }
 
@@ -239,7 +251,9 @@ pub fn describe(table: u32) -> String {
     let columns = format!(
         "SELECT a.attnum, a.attname, a.atttypid, a.atttypmod, a.attndims, \
                 a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k \
-                WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey)) AS not_null \
+                WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey)) AS not_null, \
+                CASE WHEN a.attgenerated = '' THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+                     WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END AS default_sql \
          FROM pg_catalog.pg_attribute a WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped"
     );
     let key = format!(
@@ -265,7 +279,7 @@ pub fn describe_columns<'a>(columns: impl IntoIterator<Item = (&'a str, u32, i32
     }
     let columns = format!(
         "SELECT attnum::pg_catalog.int2, attname::pg_catalog.name, atttypid::pg_catalog.oid, atttypmod, \
-                attndims::pg_catalog.int2, not_null \
+                attndims::pg_catalog.int2, not_null, NULL::pg_catalog.text AS default_sql \
          FROM (VALUES {}) AS v (attnum, attname, atttypid, atttypmod, attndims, not_null)",
         rows.join(", ")
     );
@@ -295,7 +309,7 @@ fn description(columns: &str, key: &str) -> String {
          ) \
          SELECT pg_catalog.json_build_object(\
            'columns', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(\
-             'attnum', a.attnum, 'name', a.attname, 'not_null', a.not_null, \
+             'attnum', a.attnum, 'name', a.attname, 'not_null', a.not_null, 'default', a.default_sql, \
              'declared', pg_catalog.format_type(a.atttypid, a.atttypmod), \
              'types', (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('path', n.path, 'field', n.field, \
                 'oid', n.oid::pg_catalog.int8, 'schema', s.nspname, 'name', t.typname, 'kind', t.typtype, 'array', {IS_ARRAY}, \

@@ -90,6 +90,8 @@ pub struct Leaf {
     pub again: Option<Sweep>,
     /// Ids from `floor` on that are delivered already (DESIGN §3.5).
     pub ahead: BTreeSet<u64>,
+    /// The columns, by number, that were added with a default without a rewrite, as far as they are known of.
+    pub defaulted: BTreeSet<i16>,
 }
 
 /// A sweep that has begun: its window is `floor` to `to`.
@@ -104,6 +106,16 @@ pub struct Sweep {
 }
 
 impl Leaf {
+    /// Learns of columns that were added with a default. Whether rows that lack it were delivered before.
+    pub fn learn_defaults(&mut self, defaulted: &BTreeSet<i16>) -> bool {
+        let begun = self.floor > 0 || self.sweep.is_some_and(|sweep| sweep.filenode != 0);
+        let more = !defaulted.is_subset(&self.defaulted);
+        if more {
+            self.defaulted.clone_from(defaulted);
+        }
+        begun && more
+    }
+
     /// The window of the sweep under way.
     pub fn window(&self) -> Option<Window> {
         self.sweep.map(|sweep| Window { from: self.floor, to: sweep.to })

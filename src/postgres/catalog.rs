@@ -30,6 +30,8 @@ pub struct Column {
     pub type_: Type,
     /// The type modifier with domains resolved; -1: none.
     pub typmod: i32,
+    /// Its DEFAULT as SQL; none for a generated column.
+    pub default: Option<String>,
     /// What is selected instead of the column itself, as SQL.
     pub expression: Option<String>,
     /// `columns.cast`: how it travels, when otherwise than its type does by default.
@@ -137,6 +139,8 @@ struct RawColumn {
     name: String,
     not_null: bool,
     declared: String,
+    #[serde(default)]
+    default: Option<String>,
     types: Option<Vec<RawType>>,
 }
 
@@ -180,6 +184,7 @@ impl RawColumn {
             declared: self.declared,
             type_,
             typmod,
+            default: self.default,
             expression: None,
             cast: None,
         })

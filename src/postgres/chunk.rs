@@ -1,5 +1,6 @@
 //! One chunk's transaction: head, rows, end.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub struct Head {
     pub ages: Ages,
     /// The table's file.
     pub place: Place,
+    /// The numbers of columns that were added with a default without a rewrite.
+    pub defaulted: BTreeSet<i16>,
     /// Columns and key.
     pub description: Description,
 }
@@ -42,6 +45,7 @@ impl Connection {
             moment: moment(first)?,
             ages: Ages { from: read(first, "age_from")?, to: read(first, "age_to")? },
             place: place(first)?,
+            defaulted: numbers(&read::<String>(first, "defaulted")?)?,
             description: Description::from_json(&read::<String>(second, "description")?)?,
         })
     }
@@ -103,6 +107,13 @@ impl Rows {
             }
         }
     }
+}
+
+fn numbers(text: &str) -> Result<BTreeSet<i16>> {
+    let numbers = text.split(',').filter(|number| !number.is_empty()).map(str::parse);
+    numbers.collect::<Result<_, _>>().map_err(|error| {
+        Error::new(Kind::Transient, format!("the head of a chunk gave `{text}` for columns")).because(error)
+    })
 }
 
 fn broken(what: &str) -> Error {

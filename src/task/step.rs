@@ -48,6 +48,11 @@ impl Task {
             self.connection = Some(connection);
             return Ok(Duration::ZERO);
         }
+        if !work.window.is_open() && object.lacks_defaults(work.leaf, &head.defaulted) {
+            connection.rollback().await?;
+            self.connection = Some(connection);
+            return Ok(Duration::ZERO);
+        }
         head.description = object.polling.shape.apply(head.description)?;
         if object.plan.as_ref().is_none_or(|plan| plan.description != head.description) {
             connection.commit().await?;
