@@ -34,6 +34,8 @@ pub enum Kind {
     Row,
     /// A schema is refused by the registry, or cannot be built.
     Schema,
+    /// The registry refuses a schema that is not compatible with the subject's.
+    Incompatible,
     /// The registry cannot be reached, or answers that it is busy.
     Registry,
     /// Kafka cannot be reached, or an attempt failed for a reason that passes.

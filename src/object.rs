@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::avro::{Encoder, RecordNames, Settings};
-use crate::config::{Config, OnChange, OnDefaultAdded, Polling, Schedule};
-use crate::kafka::{self, Admin};
+use crate::config::{OnChange, OnDefaultAdded, Polling, Schedule};
+use crate::kafka;
 use crate::lookback::{self, Delivered};
 use crate::poll::sql::{self, Source};
 use crate::poll::{
@@ -16,10 +15,12 @@ use crate::poll::{
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
 
-use crate::registry::Registry;
 use crate::{Error, Kind, Result};
 
+mod plan;
 mod tell;
+
+pub use plan::Plan;
 
 /// How often a load tells how far it is.
 const TELL: Duration = Duration::from_secs(10);
@@ -104,14 +105,6 @@ pub struct SweepClock {
     pub told: Instant,
     /// Blocks read of how many, over all leaves seen so far.
     pub blocks: (u64, u64),
-}
-
-/// How rows of one description are encoded.
-pub struct Plan {
-    /// The columns that the encoder was built for.
-    pub description: Description,
-    /// Its schemas and transcoders.
-    pub encoder: Encoder,
 }
 
 /// What a chunk's head means for the sweep.
@@ -532,43 +525,5 @@ impl Object {
             }
         }
         Ok(())
-    }
-}
-
-impl Plan {
-    /// Chooses the transcoders and makes sure that registry and topic are there.
-    pub async fn make(
-        config: &Config,
-        registry: &Registry,
-        admin: &Admin,
-        object: &Object,
-        description: Description,
-        settings: &Settings,
-    ) -> Result<Plan> {
-        let at = |error: Error| error.object(object.name.to_string());
-        object.polling.mode.check(object.query.is_some(), &description).map_err(at)?;
-        let names = RecordNames::new(&config.topic.prefix, &object.name);
-        let mut encoder = Encoder::new(&names, &description, settings).map_err(at)?;
-        for warning in encoder.warnings() {
-            tracing::warn!(object = %object.name, "{warning}");
-        }
-        let strategy = config.schema_registry.strategy;
-        let key = match encoder.key_schema() {
-            Some(schema) => Some(registry.register(&strategy.key(&object.topic, &names), schema).await.map_err(at)?),
-            None => None,
-        };
-        let value =
-            registry.register(&strategy.value(&object.topic, &names), encoder.value_schema()).await.map_err(at)?;
-        encoder.set_ids(key, value);
-        admin.ensure(&config.topic, &object.topic).await.map_err(at)?;
-        tracing::info!(
-            object = %object.name, topic = %object.topic, columns = description.columns.len(),
-            key = %description.key.iter().filter_map(|at| description.columns.get(*at)).map(|c| c.name.as_str()).collect::<Vec<_>>().join(","),
-            schema_id = value, "planned"
-        );
-        if description.key.is_empty() {
-            tracing::warn!(object = %object.name, "it has no key: records carry none, and versions of a row cannot be told to belong together");
-        }
-        Ok(Plan { description, encoder })
     }
 }

@@ -29,7 +29,7 @@ pub fn answer(kind: Kind) -> Answer {
         Kind::Unreachable | Kind::Refused | Kind::Transient => Answer::Reconnect,
         Kind::History | Kind::Changed | Kind::Stalled => Answer::LookAgain,
         Kind::Locked | Kind::Registry => Answer::Later,
-        Kind::Denied | Kind::Row | Kind::Schema | Kind::Topic | Kind::Offsets => Answer::Fail,
+        Kind::Denied | Kind::Row | Kind::Schema | Kind::Incompatible | Kind::Topic | Kind::Offsets => Answer::Fail,
         Kind::Kafka | Kind::Transaction => Answer::Rebuild,
         Kind::Fenced | Kind::Config | Kind::Io => Answer::Stop,
     }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_a_person_must_mend_is_not_tried_again() {
-        for kind in [Kind::Denied, Kind::Row, Kind::Schema, Kind::Topic, Kind::Offsets] {
+        for kind in [Kind::Denied, Kind::Row, Kind::Schema, Kind::Incompatible, Kind::Topic, Kind::Offsets] {
             assert_eq!(answer(kind), Answer::Fail, "{kind:?}");
         }
         assert_eq!(answer(Kind::Fenced), Answer::Stop);

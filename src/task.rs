@@ -474,7 +474,8 @@ impl Task {
         }
         let connection = Connection::open(&self.shared.config.database, &self.shared.config.name).await?;
         let session = connection.session().await?;
-        self.settings = Settings { money_scale: session.money_scale, handling: self.shared.config.handling };
+        self.settings =
+            Settings { money_scale: session.money_scale, handling: self.shared.config.handling, ..Settings::default() };
         tracing::info!(version = session.version, role = %session.role, address = %session.address, "connected to PostgreSQL");
         Ok(connection)
     }

@@ -48,7 +48,7 @@ impl Encoder {
                 name,
                 column,
                 mapped,
-                nullable: nullable && (!column.not_null || mapped.voids()),
+                nullable: nullable && (settings.all_nullable || !column.not_null || mapped.voids()),
                 defaults: nullable,
             })
         };
@@ -71,7 +71,7 @@ impl Encoder {
                 .zip(&mapped)
                 .map(|(column, mapped)| Step {
                     name: column.name.clone(),
-                    nullable: !column.not_null || mapped.voids(),
+                    nullable: settings.all_nullable || !column.not_null || mapped.voids(),
                     not_null: column.not_null,
                     transcoder: mapped.transcoder.clone(),
                 })

@@ -21,11 +21,13 @@ pub struct Settings {
     pub money_scale: u8,
     /// What the configuration chooses.
     pub handling: Handling,
+    /// Whether every column of a value may be null in Avro, whatever PostgreSQL says: where a registry takes nothing else.
+    pub all_nullable: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { money_scale: 2, handling: Handling::default() }
+        Settings { money_scale: 2, handling: Handling::default(), all_nullable: false }
     }
 }
 
@@ -215,7 +217,7 @@ impl Settings {
     }
 
     fn built_in(&self, name: &str, typmod: i32) -> Chosen {
-        let Settings { money_scale, handling } = *self;
+        let Settings { money_scale, handling, .. } = *self;
         let (profile, plain) = (handling.profile, handling.profile == Profile::ConnectJdbc);
         let text = |name: &'static str| avro("string", (!plain).then_some(name));
         Some(match name {

@@ -237,7 +237,7 @@ fn refused(status: StatusCode, refusal: Refusal, subject: &str, base: &Url) -> E
     let at = place(base);
     let (kind, message, hint) = match status.as_u16() {
         409 => (
-            Kind::Schema,
+            Kind::Incompatible,
             format!("the registry refuses the schema for subject {subject}: it is not compatible with the one there"),
             "allow the change with the subject's compatibility level, or send the table to a new topic (objects.<alias>.topic)",
         ),
@@ -365,7 +365,7 @@ mod tests {
     async fn an_incompatible_schema_is_not_tried_again_and_tells_the_reason() {
         let (url, asked) = server(vec!["409 Conflict|{\"error_code\":409,\"message\":\"reader type LONG\"}"]);
         let error = registry(url).register("s-value", "\"long\"").await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Schema);
+        assert_eq!(error.kind(), Kind::Incompatible);
         assert!(error.report().contains("s-value") && error.report().contains("reader type LONG"), "{error:?}");
         assert_eq!(asked.join().unwrap().len(), 1);
     }

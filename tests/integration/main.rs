@@ -4,6 +4,7 @@
 
 mod commands;
 mod connect;
+mod evolution;
 mod failure;
 mod fuzz;
 mod load;
