@@ -64,7 +64,7 @@ fn encoder(fields: &[Field]) -> Encoder {
         cast: None,
     };
     let description = Description { columns: fields.iter().enumerate().map(column).collect(), key: vec![0] };
-    let names = RecordNames::new("bench", &TableName::new("public", "t"));
+    let names = RecordNames::new("bench", &TableName::new("public", "t"), Default::default());
     Encoder::new(&names, &description, &Settings::default()).unwrap()
 }
 

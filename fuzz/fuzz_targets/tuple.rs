@@ -88,7 +88,7 @@ pub fn encode(data: &[u8]) {
         cast: None,
     };
     let description = Description { columns: vec![column], key: vec![0] };
-    let names = RecordNames::new("p", &TableName::new("s", "t"));
+    let names = RecordNames::new("p", &TableName::new("s", "t"), Default::default());
     let mut tuple = vec![0, 1];
     tuple.extend_from_slice(&(field.len() as u32).to_be_bytes());
     tuple.extend_from_slice(field);

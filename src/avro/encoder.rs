@@ -37,8 +37,8 @@ struct Step {
 impl Encoder {
     /// Chooses transcoders and writes the schemas.
     pub fn new(names: &RecordNames, description: &Description, settings: &Settings) -> Result<Encoder> {
-        let (field_names, warnings) = fields(&description.columns);
-        let mut records = Records::new(&names.namespace);
+        let (field_names, warnings) = fields(&description.columns, names.adjustment);
+        let mut records = Records::new(&names.namespace, names.adjustment);
         let mapped = description.columns.iter().map(|column| map(column, settings, &mut records));
         let mapped = mapped.collect::<Result<Vec<Mapped>>>().map_err(|error| error.object(&names.table))?;
         // In a key nothing is null, and nothing has a default.
@@ -232,6 +232,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::avro::Adjustment;
     use crate::poll::TableName;
     use crate::postgres::{Column, Type};
 
@@ -257,7 +258,7 @@ mod tests {
             column(3, "total", "numeric", ((12 << 16) | 2) + 4, false),
             column(4, "at", "timestamptz", -1, true),
         ];
-        let names = RecordNames::new("shop", &TableName::new("public", "orders"));
+        let names = RecordNames::new("shop", &TableName::new("public", "orders"), Adjustment::Avro);
         let mut encoder = Encoder::new(&names, &Description { columns, key: vec![0] }, &Settings::default()).unwrap();
         encoder.set_ids(Some(1), 258);
         encoder
@@ -329,7 +330,7 @@ mod tests {
             let row = tuple(&[Some(&a), Some(&b), Some(&b), Some(&a)]);
             let _ = encoder().encode(&row, &mut Vec::new(), &mut Vec::new());
             for type_ in ["bool", "interval", "timetz", "jsonb", "uuid", "numeric", "money", "char", "date"] {
-                let names = RecordNames::new("p", &TableName::new("s", "t"));
+                let names = RecordNames::new("p", &TableName::new("s", "t"), Adjustment::Avro);
                 let description = Description { columns: vec![column(1, "c", type_, -1, true)], key: vec![0] };
                 let mut encoder = Encoder::new(&names, &description, &Settings::default()).unwrap();
                 let _ = encoder.encode(&tuple(&[Some(&b)]), &mut Vec::new(), &mut Vec::new());

@@ -173,7 +173,7 @@ impl<'a> Asked<'a> {
         }
         let full = self.records.record(&self.path);
         let names: Vec<&str> = attributes.iter().map(|attribute| attribute.name.as_str()).collect();
-        let names = super::name::distinct(&names);
+        let names = super::name::distinct(&names, self.records.adjustment);
         let (mut fields, mut steps) = (Vec::new(), Vec::new());
         for (attribute, name) in attributes.iter().zip(names) {
             self.path.push(&attribute.name);
@@ -427,7 +427,7 @@ mod tests {
     }
 
     fn mapped(column: &Column, settings: &Settings) -> Mapped {
-        map(column, settings, &mut Records::new("shop.public.t")).unwrap()
+        map(column, settings, &mut Records::new("shop.public.t", Default::default())).unwrap()
     }
 
     fn schema(column: &Column) -> String {

@@ -22,4 +22,4 @@ pub use handling::{
     Arrays, Binary, Cast, Decimals, Handling, Hstore, Infinity, Intervals, Json, Nan, Profile, Times, Uuids,
 };
 pub use mapping::Settings;
-pub use name::RecordNames;
+pub use name::{Adjustment, RecordNames};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::encoder::Encoder;
 use super::handling::Profile;
 use super::mapping::{Settings, map};
-use super::name::{RecordNames, Records};
+use super::name::{Adjustment, RecordNames, Records};
 use crate::poll::TableName;
 use crate::postgres::{Attribute, Class, Column, Description, Type};
 
@@ -226,7 +226,7 @@ fn markdown() -> String {
         let _ = write!(text, "| {} |", column.declared);
         let mut before = String::new();
         for (_, profile) in PROFILES {
-            let mapped = map(&column, &settings(profile), &mut Records::new("ns")).unwrap();
+            let mapped = map(&column, &settings(profile), &mut Records::new("ns", Adjustment::Avro)).unwrap();
             let words = summary(&Value::Object(mapped.schema));
             let _ = write!(text, " {} |", if words == before { "〃" } else { words.as_str() });
             before = words;
@@ -256,7 +256,7 @@ fn the_page_is_the_mapping() {
 #[test]
 fn the_schemas_are_the_mapping() {
     for (name, profile) in PROFILES {
-        let names = RecordNames::new("shop", &TableName::new("public", "every_type"));
+        let names = RecordNames::new("shop", &TableName::new("public", "every_type"), Adjustment::Avro);
         let description = Description { columns: samples(), key: vec![3] };
         let encoder = Encoder::new(&names, &description, &settings(profile)).unwrap();
         let schema: Value = serde_json::from_str(encoder.value_schema()).unwrap();

@@ -64,7 +64,7 @@ pub async fn schema(config: &Config, object: &str, as_json: bool) -> Result<u8> 
         survey.connection.rollback().await?;
         let encoder = &prospect.encoder;
         let strategy = config.schema_registry.strategy;
-        let names = RecordNames::new(&config.topic.prefix, &choice.table.name);
+        let names = RecordNames::new(&config.topic.prefix, &choice.table.name, config.adjustment);
         let value = Side::look(&registry, strategy.value(&choice.topic, &names), encoder.value_schema()).await?;
         let key = match encoder.key_schema() {
             Some(schema) => Some(Side::look(&registry, strategy.key(&choice.topic, &names), schema).await?),

@@ -80,7 +80,7 @@ impl Survey {
         }
         let at = |error: Error| error.object(choice.table.name.to_string());
         let stored = stored.filter(|stored| stored.table == choice.table.oid);
-        let names = RecordNames::new(&config.topic.prefix, &choice.table.name);
+        let names = RecordNames::new(&config.topic.prefix, &choice.table.name, config.adjustment);
         let settings =
             Settings { money_scale: self.session.money_scale, handling: config.handling, ..Settings::default() };
         if let Some(query) = &choice.query {

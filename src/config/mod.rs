@@ -58,6 +58,8 @@ pub struct Config {
     pub polling: Polling,
     /// What types become that have several counterparts in Avro.
     pub handling: crate::avro::Handling,
+    /// `schema.name.adjustment.mode`: how names become ones that Avro takes.
+    pub adjustment: crate::avro::Adjustment,
     /// `[topic]`: how topics are named and created.
     pub topic: Topic,
     /// `[kafka]`: the connection to Kafka.
@@ -148,6 +150,8 @@ pub struct Tables {
     pub include: Vec<crate::poll::Pattern>,
     /// `tables.exclude`: left out again.
     pub exclude: Vec<crate::poll::Pattern>,
+    /// `message.key.columns`: the key's columns of the tables that match.
+    pub key_columns: Vec<(crate::poll::Pattern, Vec<String>)>,
     /// `tables.refresh_interval`: how often tables created later are looked for when nothing else makes us look.
     pub refresh_interval: Duration,
 }
@@ -211,6 +215,8 @@ pub struct SchemaRegistry {
     pub token: Option<Secret>,
     /// `schema_registry.auto.register.schemas`: whether schemas that are new are registered.
     pub auto_register: bool,
+    /// `schema_registry.use.latest.version`: whether the subject's latest version is used if it means the same as ours.
+    pub use_latest: bool,
     /// `schema_registry.normalize.schemas`: whether the registry compares schemas by their meaning.
     pub normalize: bool,
     /// `schema_registry.subject.name.strategy`.

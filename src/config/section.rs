@@ -8,6 +8,7 @@ use super::{
     Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, key, librdkafka, naming,
     polling, query, unit, url,
 };
+use crate::avro::Adjustment;
 use crate::poll::{Mode, Pattern, TableName};
 use crate::registry::Strategy;
 
@@ -24,6 +25,10 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         objects: objects(reader, &schema),
         polling: polling::polling(reader, ""),
         handling: super::handling::handling(reader),
+        adjustment: match reader.word("schema.name.adjustment.mode") {
+            Some("avro_unicode") => Adjustment::AvroUnicode,
+            _ => Adjustment::Avro,
+        },
         topic: topic(reader, &name),
         kafka: kafka(reader),
         schema_registry: schema_registry(reader),
@@ -62,8 +67,29 @@ fn tables(reader: &mut Reader<'_>, schema: &str) -> Tables {
         schema: schema.to_owned(),
         include,
         exclude: patterns(reader, "tables.exclude", schema),
+        key_columns: key_columns(reader, schema),
         refresh_interval: reader.time("tables.refresh_interval"),
     }
+}
+
+/// Debezium's form: `schema.table:a,b;schema.table:c`.
+fn key_columns(reader: &mut Reader<'_>, schema: &str) -> Vec<(Pattern, Vec<String>)> {
+    let key = "message.key.columns";
+    let text = reader.text(key).unwrap_or_default();
+    let mut all = Vec::new();
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let parsed = part.rsplit_once(':').and_then(|(pattern, columns)| {
+            let columns: Vec<String> = columns.split(',').map(|column| column.trim().to_owned()).collect();
+            let whole = !columns.iter().any(String::is_empty);
+            Some((Pattern::parse(pattern.trim(), schema).ok()?, columns)).filter(|_| whole)
+        });
+        match parsed {
+            Some(parsed) => all.push(parsed),
+            None => reader
+                .refuse(key, "schema.table:column,column with ; between tables, such as \"public.orders:id,line\""),
+        }
+    }
+    all
 }
 
 fn patterns(reader: &mut Reader<'_>, key: &str, schema: &str) -> Vec<Pattern> {
@@ -275,12 +301,21 @@ fn schema_registry(reader: &mut Reader<'_>) -> SchemaRegistry {
             None
         }
     };
+    let latest = "schema_registry.use.latest.version";
+    let use_latest = reader.flag(latest);
+    if use_latest && reader.flag("schema_registry.auto.register.schemas") {
+        reader.refuse(
+            latest,
+            "schema_registry.auto.register.schemas = false beside it: a schema of ours would be registered",
+        );
+    }
     SchemaRegistry {
         urls,
         user,
         password,
         token,
         auto_register: reader.flag("schema_registry.auto.register.schemas"),
+        use_latest,
         normalize: reader.flag("schema_registry.normalize.schemas"),
         strategy: match reader.word("schema_registry.subject.name.strategy") {
             Some("record") => Strategy::Record,

@@ -144,6 +144,10 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
             "s.toml:1:28: objects.a.where|\"at > now() AND d < CURRENT_DATE\"|a condition on the row alone; rows that enter it later by `current_date` would never be seen",
         ),
         (
+            "message.key.columns = 'orders'",
+            "s.toml:1:13: message.key.columns|\"orders\"|schema.table:column,column with ; between tables, such as \"public.orders:id,line\"",
+        ),
+        (
             "objects.a = { table = 't', columns.cast = ['price:float'] }",
             "s.toml:1:36: objects.a.columns.cast|a list|column:mode with a mode of text, string, json, precise, double, micros, connect, isostring, adaptive, bytes, base64, hex, array, map, numeric, uuid, such as \"price:string\"",
         ),
@@ -271,7 +275,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
         (
             "[pol]",
-            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, message, schema, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
         ),
     ];
     let mut wrong = String::new();

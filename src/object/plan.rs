@@ -28,7 +28,7 @@ impl Plan {
     ) -> Result<Plan> {
         let at = |error: Error| error.object(object.name.to_string());
         object.polling.mode.check(object.query.is_some(), &description).map_err(at)?;
-        let names = RecordNames::new(&config.topic.prefix, &object.name);
+        let names = RecordNames::new(&config.topic.prefix, &object.name, config.adjustment);
         let encoder = Encoder::new(&names, &description, settings).map_err(at)?;
         for warning in encoder.warnings() {
             tracing::warn!(object = %object.name, "{warning}");

@@ -62,7 +62,13 @@ pub fn choose(config: &Config, found: Vec<FoundTable>) -> Vec<Choice> {
             Some(topic) => topic,
             None => config.topic.naming.topic(&config.topic.prefix, &table.name),
         };
-        let polling = alone.map_or(&config.polling, |object| &object.polling).clone();
+        let mut polling = alone.map_or(&config.polling, |object| &object.polling).clone();
+        if polling.shape.key.is_empty()
+            && let Some((_, columns)) =
+                config.tables.key_columns.iter().find(|(pattern, _)| pattern.matches(&table.name))
+        {
+            polling.shape.key.clone_from(columns);
+        }
         let refused = refusal(&table, &polling.mode).or_else(|| collision(&topic, &table.name, &mut taken));
         let query = match table.kind {
             'v' | 'm' => {

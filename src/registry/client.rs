@@ -20,6 +20,7 @@ pub struct Registry {
     user: Option<(String, Option<Secret>)>,
     token: Option<Secret>,
     auto_register: bool,
+    use_latest: bool,
     normalize: bool,
     ids: Mutex<HashMap<(String, String), u32>>,
 }
@@ -82,6 +83,7 @@ impl Registry {
             user: config.user.clone().map(|user| (user, config.password.clone())),
             token: config.token.clone(),
             auto_register: config.auto_register,
+            use_latest: config.use_latest,
             normalize: config.normalize,
             ids: Mutex::default(),
         })
@@ -91,6 +93,13 @@ impl Registry {
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32> {
         let known = (subject.to_owned(), schema.to_owned());
         if let Some(id) = self.ids.lock().ok().and_then(|ids| ids.get(&known).copied()) {
+            return Ok(id);
+        }
+        if self.use_latest {
+            let id = self.same_as_latest(subject, schema).await?;
+            if let Ok(mut ids) = self.ids.lock() {
+                ids.insert(known, id);
+            }
             return Ok(id);
         }
         let body = serde_json::json!({ "schema": schema }).to_string();
@@ -118,6 +127,32 @@ impl Registry {
             ids.insert(known, registered.id);
         }
         Ok(registered.id)
+    }
+
+    /// The id of a subject's latest version, if it has the fields and types of ours: names, order and types count, attributes,
+    /// documentation and defaults may be others (Avro's canonical form).
+    async fn same_as_latest(&self, subject: &str, schema: &str) -> Result<u32> {
+        let Some(latest) = self.latest(subject).await? else {
+            return Err(Error::new(
+                Kind::Schema,
+                format!("subject {subject} has no version, and none may be registered"),
+            )
+            .hint("register what `strandline schema` prints, or set schema_registry.auto.register.schemas = true"));
+        };
+        let canonical = |text: &str| apache_avro::Schema::parse_str(text).map(|schema| schema.canonical_form());
+        let unreadable = |error| {
+            Error::new(Kind::Schema, format!("version {} of subject {subject} is not Avro", latest.version))
+                .because(error)
+        };
+        if canonical(&latest.schema).map_err(unreadable)? == canonical(schema).map_err(unreadable)? {
+            return Ok(latest.id);
+        }
+        let what = format!(
+            "version {} of subject {subject}, the latest, has other fields or types than its rows",
+            latest.version
+        );
+        Err(Error::new(Kind::Incompatible, what)
+            .hint("compare it with what `strandline schema` prints; set schema_registry.use.latest.version = false to let ours be registered"))
     }
 
     /// The newest version of a subject; `None`: the registry does not know the subject.
@@ -311,6 +346,7 @@ mod tests {
             password: None,
             token: None,
             auto_register: true,
+            use_latest: false,
             normalize: false,
             strategy: crate::registry::Strategy::Topic,
             ca: None,

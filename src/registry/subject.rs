@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn subjects_are_named_as_confluents_serializers_name_them() {
-        let names = RecordNames::new("shop", &TableName::new("public", "orders"));
+        let names = RecordNames::new("shop", &TableName::new("public", "orders"), Default::default());
         assert_eq!(Strategy::Topic.key("t", &names), "t-key");
         assert_eq!(Strategy::Record.value("t", &names), "shop.public.orders.Value");
         assert_eq!(Strategy::TopicRecord.key("t", &names), "t-shop.public.orders.Key");

@@ -74,6 +74,8 @@ async fn each_alter_shows_in_the_schema_and_no_row_is_lost_or_sent_twice_over_it
                     let update =
                         format!("UPDATE t SET ver = ver + 1, v = 'changed' WHERE id = {}", writer * 100 + at + 1);
                     client.batch_execute(&update).await.unwrap();
+                    // The topic is read back whole after each ALTER.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             })
         })

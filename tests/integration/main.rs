@@ -11,6 +11,7 @@ mod load;
 mod loss;
 mod modes;
 mod offsets;
+mod shapes;
 mod stage;
 mod topic;
 mod types;

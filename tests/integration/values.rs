@@ -128,7 +128,7 @@ async fn compare(client: &Client, table: &str, oracle: &Oracle, many: usize) -> 
         .await
         .unwrap()
         .get(0);
-    let names = RecordNames::new("p", &TableName::new("public", table));
+    let names = RecordNames::new("p", &TableName::new("public", table), Default::default());
     let mut encoder = Encoder::new(&names, &Description::from_json(&json).unwrap(), &Settings::default()).unwrap();
     let copy = format!("COPY (SELECT {} FROM {table} ORDER BY id) TO STDOUT (FORMAT binary)", encoder.select_list());
     let copied: Vec<bytes::Bytes> = client.copy_out(&copy).await.unwrap().try_collect().await.unwrap();
