@@ -371,6 +371,25 @@ mod tests {
         assert!(asked[0].contains("authorization: Bearer key"), "{}", asked[0]);
     }
 
+    #[tokio::test]
+    async fn the_latest_version_is_used_if_it_means_the_same() {
+        let version = |schema: &str| {
+            let schema = serde_json::to_string(schema).unwrap();
+            format!("200 OK|{{\"subject\":\"s-value\",\"version\":3,\"id\":9,\"schema\":{schema}}}")
+        };
+        let there = r#"{"type":"record","name":"a.T","doc":"theirs","fields":[{"name":"x","type":"int"}]}"#;
+        let answer = version(there);
+        let (url, asked) = server(vec![&answer, &answer]);
+        let registry =
+            Registry::new(&SchemaRegistry { auto_register: false, use_latest: true, ..settings(url) }).unwrap();
+        let ours = r#"{"type":"record","name":"T","namespace":"a","fields":[{"name":"x","type":{"type":"int","strandline.type":"integer"}}]}"#;
+        assert_eq!(registry.register("s-value", ours).await.unwrap(), 9);
+        let wider = ours.replace("\"type\":\"int\"", "\"type\":\"long\"");
+        let error = registry.register("s-value", &wider).await.unwrap_err();
+        assert!(error.report().contains("version 3 of subject s-value") && error.kind() == Kind::Incompatible);
+        assert!(asked.join().unwrap()[1].starts_with("GET "));
+    }
+
     #[test]
     fn a_certificate_that_is_none_is_named() {
         let missing = SchemaRegistry { ca: Some("/nowhere/ca.pem".into()), ..settings("http://localhost".into()) };
