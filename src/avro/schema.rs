@@ -31,7 +31,8 @@ pub(super) fn record(namespace: &str, name: &str, fields: &[Field<'_>]) -> Resul
         "fields": fields,
         "connect.name": format!("{namespace}.{name}"),
     });
-    define_once(&mut schema, &mut HashSet::new());
+    // The outermost record shares its namespace with nothing: an empty one is not printed.
+    print_as_java(&mut schema, "", &mut HashSet::new());
     let schema = schema.to_string();
     match apache_avro::Schema::parse_str(&schema) {
         Ok(_) => Ok(schema),
@@ -46,32 +47,39 @@ pub(super) fn is_record(schema: &Schema) -> bool {
     schema.get("type").is_some_and(|type_| type_ == "record")
 }
 
-/// Avro lets a schema define each name once, and refer to it from then on.
-fn define_once(schema: &mut Value, defined: &mut HashSet<String>) {
+/// As Java prints it: each name is defined once and referred to from then on, without the namespace that it shares with what
+/// it stands in; a type without attributes is its bare name.
+fn print_as_java(schema: &mut Value, space: &str, defined: &mut HashSet<String>) {
     match schema {
-        Value::Array(branches) => branches.iter_mut().for_each(|branch| define_once(branch, defined)),
+        Value::Array(branches) => branches.iter_mut().for_each(|branch| print_as_java(branch, space, defined)),
         Value::Object(object) if is_record(object) => {
-            let part = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-            let full = match part("namespace") {
-                "" => part("name").to_owned(),
-                namespace => format!("{namespace}.{}", part("name")),
-            };
+            let part = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let (own, name) = (part("namespace"), part("name"));
+            let full = format!("{own}.{name}");
             if !defined.insert(full.clone()) {
-                *schema = full.into();
+                *schema = if own == space { name.into() } else { full.into() };
                 return;
+            }
+            if own == space {
+                object.shift_remove("namespace");
             }
             let fields = object.get_mut("fields").and_then(Value::as_array_mut);
             for field in fields.into_iter().flatten() {
                 if let Some(type_) = field.get_mut("type") {
-                    define_once(type_, defined);
+                    print_as_java(type_, &own, defined);
                 }
             }
         }
         Value::Object(object) => {
             for inside in ["items", "values"] {
                 if let Some(type_) = object.get_mut(inside) {
-                    define_once(type_, defined);
+                    print_as_java(type_, space, defined);
                 }
+            }
+            if object.len() == 1
+                && let Some(bare) = object.get_mut("type")
+            {
+                *schema = bare.take();
             }
         }
         _ => {}

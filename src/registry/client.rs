@@ -378,8 +378,8 @@ mod tests {
             format!("200 OK|{{\"subject\":\"s-value\",\"version\":3,\"id\":9,\"schema\":{schema}}}")
         };
         let there = r#"{"type":"record","name":"a.T","doc":"theirs","fields":[{"name":"x","type":"int"}]}"#;
-        let answer = version(there);
-        let (url, asked) = server(vec![&answer, &answer]);
+        let answer: &'static str = version(there).leak();
+        let (url, asked) = server(vec![answer, answer]);
         let registry =
             Registry::new(&SchemaRegistry { auto_register: false, use_latest: true, ..settings(url) }).unwrap();
         let ours = r#"{"type":"record","name":"T","namespace":"a","fields":[{"name":"x","type":{"type":"int","strandline.type":"integer"}}]}"#;
