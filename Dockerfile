@@ -11,9 +11,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --release --locked --bin strandline && cp target/release/strandline /strandline && strip /strandline
 
 FROM debian:bookworm-slim
-# OpenSSL for TLS to all three servers, and the authorities that it trusts.
+# OpenSSL for TLS to all three servers, and the authorities that it trusts; ssh for databases behind a bastion.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3 openssh-client \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin strandline
 COPY --from=build /strandline /usr/local/bin/strandline

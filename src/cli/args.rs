@@ -48,6 +48,18 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Tells ssh whether a bastion's key is the pinned one; ssh starts it
+    #[command(hide = true, after_help = "Example: strandline ssh-host-key SHA256:… bastion ssh-ed25519 AAAA…")]
+    SshHostKey {
+        /// SHA256:…
+        fingerprint: String,
+        /// What known_hosts would name it.
+        host: String,
+        /// The key's type.
+        kind: String,
+        /// The key, in base64.
+        key: String,
+    },
     /// Tests configuration, servers, tables and rights, and lists all problems
     #[command(after_help = "Example: strandline check -c shop.toml --json")]
     Check {

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod args;
+mod askpass;
 mod check;
 mod completions;
 mod effective;
@@ -12,6 +13,8 @@ mod schema;
 mod stored;
 mod survey;
 mod table;
+
+pub use askpass::askpass;
 
 pub use args::{Args, Command, Consent, Offsets};
 
@@ -39,6 +42,11 @@ pub const INTERRUPTED: u8 = 130;
 pub fn main(args: Args) -> ExitCode {
     if let Command::Completions { shell } = args.command {
         completions::completions(shell);
+        return ExitCode::from(DONE);
+    }
+    if let Command::SshHostKey { fingerprint, host, kind, key } = &args.command {
+        // No line is an answer too: a failure would be told instead of the host's being unknown.
+        askpass::known_host(fingerprint, host, kind, key).iter().for_each(|line| println!("{line}"));
         return ExitCode::from(DONE);
     }
     let loaded = match &args.command {

@@ -8,7 +8,7 @@ use tokio_postgres::config::Host;
 use super::placeholder::{self, Lookup};
 use super::reader::Reader;
 use super::secret::Secret;
-use super::{Database, SslMode, libpq, url};
+use super::{Database, Ssh, SslMode, libpq, url};
 use crate::{Error, Kind, Result};
 
 /// How long a connection may be idle before the kernel probes it, and how long sent data may stay unacknowledged: a
@@ -38,6 +38,8 @@ pub struct Target {
     pub sslrootcert_load: Load,
     /// Our own certificate.
     pub client_certificate: ClientCertificate,
+    /// The bastion on the way, its secrets replaced.
+    pub ssh: Option<Ssh>,
     /// For everything until the login is done.
     pub connect_timeout: Duration,
 }
@@ -84,20 +86,26 @@ impl SslMode {
 }
 
 impl Target {
+    /// Each host with its port, in their order.
+    pub fn hosts(&self) -> Vec<(String, u16)> {
+        let names: Vec<String> = match self.settings.get_hosts() {
+            [] => self.settings.get_hostaddrs().iter().map(ToString::to_string).collect(),
+            hosts => hosts
+                .iter()
+                .map(|host| match host {
+                    Host::Tcp(name) => name.clone(),
+                    Host::Unix(directory) => directory.display().to_string(),
+                })
+                .collect(),
+        };
+        let ports = self.settings.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        names.into_iter().enumerate().map(|(at, name)| (name, port(at))).collect()
+    }
+
     /// `host:port/dbname`, for messages.
     pub fn address(&self) -> String {
-        let ports = self.settings.get_ports();
-        let port = |position: usize| ports.get(position).or(ports.first()).copied().unwrap_or(5432);
-        let hosts = self.settings.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(directory) => directory.display().to_string(),
-        });
-        let hosts: Vec<String> = match self.settings.get_hosts() {
-            [] => self.settings.get_hostaddrs().iter().map(ToString::to_string).collect(),
-            _ => hosts.collect(),
-        };
-        let addresses: Vec<String> =
-            hosts.iter().enumerate().map(|(position, host)| format!("{host}:{}", port(position))).collect();
+        let addresses: Vec<String> = self.hosts().iter().map(|(host, port)| format!("{host}:{port}")).collect();
         format!("{}/{}", addresses.join(","), self.settings.get_dbname().unwrap_or_default())
     }
 }
@@ -153,7 +161,24 @@ impl Database {
         {
             parsed.sslpassword = Some(password);
         }
-        self.complete(parsed, application)
+        let mut target = self.complete(parsed, application)?;
+        if let Some(ssh) = &self.ssh {
+            let secret = |key: &'static str, raw: &Option<Secret>| {
+                Ok::<_, Fault>(text(key, raw.as_ref().map(Secret::reveal))?.map(Secret::new))
+            };
+            target.ssh = Some(Ssh {
+                password: secret("ssh.password", &ssh.password)?,
+                key_passphrase: secret("ssh.key_passphrase", &ssh.key_passphrase)?,
+                ..ssh.clone()
+            });
+            if target.settings.get_hosts().iter().any(|host| matches!(host, Host::Unix(_))) {
+                return Err(Fault {
+                    key: if self.url.is_some() { "database.url" } else { "database.hostname" },
+                    needs: "a host's name or address as ssh.host sees it, not a socket's directory".to_owned(),
+                });
+            }
+        }
+        Ok(target)
     }
 
     /// What both spellings have in common: what must be there, TLS, and the limits of time.
@@ -207,6 +232,7 @@ impl Database {
             sslrootcert,
             sslrootcert_load: self.sslrootcert_load,
             client_certificate,
+            ssh: None,
             connect_timeout: self.connect_timeout,
         })
     }
@@ -240,6 +266,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Database {
             key: reader.text("database.sslkey").map(PathBuf::from),
             password: reader.raw_secret("database.sslpassword"),
         },
+        ssh: super::ssh::read(reader),
         connect_timeout,
     };
     if reader.is_set("database.url") {
@@ -278,6 +305,7 @@ mod tests {
             sslrootcert: None,
             sslrootcert_load: Default::default(),
             client_certificate: Default::default(),
+            ssh: None,
             connect_timeout: Duration::from_secs(10),
         }
     }

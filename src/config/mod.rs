@@ -22,6 +22,7 @@ mod reference;
 mod secret;
 mod section;
 mod several;
+mod ssh;
 mod toml;
 mod unit;
 mod url;
@@ -39,6 +40,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use query::blank as blank_literals;
 pub use secret::{Secret, redact};
 pub use several::{files, load_all};
+pub use ssh::Ssh;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -121,6 +123,8 @@ pub struct Database {
     pub sslrootcert_load: Load,
     /// `database.sslcert`, `sslkey` and `sslpassword`.
     pub client_certificate: ClientCertificate,
+    /// `[ssh]`: a bastion on the way.
+    pub ssh: Option<Ssh>,
     /// `database.connect_timeout`: name, TCP, TLS and authentication together.
     pub connect_timeout: Duration,
 }

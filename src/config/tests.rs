@@ -275,7 +275,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
         (
             "[pol]",
-            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, message, schema, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, ssh, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, message, schema, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
         ),
     ];
     let mut wrong = String::new();
@@ -456,8 +456,22 @@ fn the_examples_for_services_load_as_they_are() {
         ("CONFLUENT_REGISTRY_KEY", "k"),
         ("CONFLUENT_REGISTRY_SECRET", "s"),
         ("REDPANDA_PASSWORD", "p"),
+        ("KAFKA_USER", "u"),
+        ("KAFKA_PASSWORD", "p"),
+        ("MSK_USER", "u"),
+        ("MSK_PASSWORD", "p"),
     ];
-    for example in ["heroku.toml", "rds.toml", "confluent-cloud.toml", "redpanda.toml"] {
+    for example in [
+        "heroku.toml",
+        "rds.toml",
+        "cloud-sql.toml",
+        "supabase.toml",
+        "bastion.toml",
+        "confluent-cloud.toml",
+        "redpanda.toml",
+        "msk.toml",
+        "strimzi.toml",
+    ] {
         let sources = Sources {
             file: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(example),
             environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),

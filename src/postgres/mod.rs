@@ -9,6 +9,7 @@ mod identity;
 mod query;
 mod session;
 mod tls;
+pub mod tunnel;
 
 pub use catalog::{Attribute, Class, Column, Description, FoundLeaf, FoundTable, Type};
 pub use chunk::{Head, Rows};

@@ -117,6 +117,7 @@ impl Door {
             sslrootcert: None,
             sslrootcert_load: Default::default(),
             client_certificate: Default::default(),
+            ssh: None,
             connect_timeout: Duration::from_secs(30),
         }
     }

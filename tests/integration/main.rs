@@ -14,5 +14,6 @@ mod offsets;
 mod shapes;
 mod stage;
 mod topic;
+mod tunnel;
 mod types;
 mod values;

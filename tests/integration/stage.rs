@@ -80,6 +80,11 @@ impl Stage {
         self.command(arguments).output().unwrap()
     }
 
+    /// The same with environment variables.
+    pub fn with_env(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.command(arguments).envs(variables.iter().copied()).output().unwrap()
+    }
+
     /// Waits until everything committed so far is settled: the cluster is shared, and another test's open transaction holds
     /// the window back, as a stranger's would.
     pub fn settle(&self) {

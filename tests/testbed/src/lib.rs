@@ -8,12 +8,14 @@ mod kafka;
 mod postgres;
 mod process;
 mod registry;
+mod ssh;
 mod standin;
 
 pub use kafka::Kafka;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use process::cpu_time;
 pub use registry::Registry;
+pub use ssh::Bastion;
 pub use standin::{Broker, registry_in_memory};
 
 /// Fetches everything now, so that no test waits for it.
@@ -21,6 +23,7 @@ pub fn fetch_all() {
     fetch::kafka();
     fetch::registry();
     fetch::postgres();
+    fetch::sshd();
     for major in [14, 16, 18] {
         fetch::postgres_of(major);
     }

@@ -184,7 +184,7 @@ impl Drop for Postgres {
     }
 }
 /// PostgreSQL refuses to run as root: as `postgres` then, or as nobody.
-fn user() -> Option<(u32, u32)> {
+pub(crate) fn user() -> Option<(u32, u32)> {
     // SAFETY: it only tells.
     if unsafe { libc::geteuid() } != 0 {
         return None;
@@ -198,7 +198,7 @@ fn user() -> Option<(u32, u32)> {
 }
 
 /// A new directory that this user can reach. Under the system's temporary directory, as the way to `target` may be closed.
-fn data_dir() -> PathBuf {
+pub(crate) fn data_dir() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let base = std::env::temp_dir();
     sweep(&base);
