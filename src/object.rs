@@ -10,8 +10,8 @@ use crate::kafka;
 use crate::lookback::{self, Delivered};
 use crate::poll::sql::{self, Source};
 use crate::poll::{
-    Choice, Chunk, Cursor, Duty, Leaf, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid,
-    Watermark, Window, Work, source, whole,
+    Choice, Chunk, Counted, Cursor, Duty, Leaf, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep,
+    TableName, Tid, Watermark, Window, Work, source, whole,
 };
 use crate::postgres::{Connection, Description, FoundTable, Head};
 
@@ -51,8 +51,8 @@ pub struct Object {
     pub unlockable: bool,
     /// Not to be read before.
     pub not_before: Instant,
-    /// The change counters when its last full sweep began.
-    pub changes: Option<i64>,
+    /// The change counters, where they are worth watching.
+    pub changes: Option<Counted>,
     /// When every row was last looked for, whatever the counters said.
     pub looked_at: Option<Instant>,
     /// The work under way, if any.

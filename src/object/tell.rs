@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Object, TELL, WORTH_SKIPPING};
 use crate::poll::sql::Source;
-use crate::poll::{Mode, Moment, Verdict, Work};
+use crate::poll::{Counted, Mode, Moment, Verdict, Work};
 use crate::postgres::Head;
 use crate::progress::{LOADING, STEP};
 
@@ -105,7 +105,7 @@ impl Object {
         self.last_read = clock.busy;
         if self.changes.is_none() && clock.busy >= WORTH_SKIPPING {
             // From the next sweep on its counters are watched.
-            self.changes = Some(-1);
+            self.changes = Some(Counted::default());
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bound;
 mod choice;
 mod chunk;
+mod counted;
 mod duty;
 mod history;
 mod mode;
@@ -20,6 +21,7 @@ mod work;
 pub use bound::{Bound, Bounds, Side, Values};
 pub use choice::{Choice, choose, source, whole};
 pub use chunk::{CHUNK_BYTES, Chunk, Pace, Tid};
+pub use counted::Counted;
 pub use duty::Duty;
 pub use history::{Entry, History, Verdict, Why};
 pub use mode::{Cursor, Mode};

@@ -65,8 +65,7 @@ impl Task {
         Ok(())
     }
 
-    /// Reads the change counters of the tables that are worth it, before the snapshots of the sweeps to come: a change that
-    /// is counted later is seen by the next look.
+    /// Reads the change counters of the tables that are worth it.
     pub(super) async fn count_changes(&mut self, connection: &Connection, moment: &Moment) -> Result<()> {
         let dear: Vec<u32> =
             self.objects().filter(|object| object.changes.is_some()).flat_map(Object::leaves).collect();
@@ -106,7 +105,12 @@ impl Task {
             }
             let count = object.leaves().iter().map(|leaf| counters.get(leaf).copied()).sum::<Option<i64>>();
             let fresh = object.looked_at.is_some_and(|at| at.elapsed() < COUNTERS_BELIEVED);
-            let unchanged = !once && fresh && count.is_some() && object.changes == count;
+            let floor = object.pending.floor(object.leaves());
+            let still = match (&mut object.changes, count) {
+                (Some(changes), Some(count)) => changes.stands_still(count, moment.snapshot.xmax, floor),
+                _ => false,
+            };
+            let unchanged = !once && fresh && still;
             if unchanged && object.next().is_none() {
                 continue;
             }
@@ -122,9 +126,6 @@ impl Task {
             }
             if object.next().is_some() {
                 object.looked_at = Some(now);
-                if count.is_some() {
-                    object.changes = count;
-                }
                 object.start_clock(now, load);
             }
         }

@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 use crate::stage::{Stage, connect};
 use crate::topic::records;
 
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
     CREATE SEQUENCE versions;
     CREATE TABLE t (id bigint PRIMARY KEY, ver bigint NOT NULL DEFAULT nextval('versions'), pad text DEFAULT repeat('x', 100));
     CREATE TABLE k (id bigint, ver bigint NOT NULL DEFAULT nextval('versions'));
@@ -39,17 +39,17 @@ const SCHEMA: &str = "
 ";
 
 /// A key: table, id, region.
-type Key = (&'static str, i64, i64);
+pub type Key = (&'static str, i64, i64);
 
 /// The versions of each key, in the order of the topic.
-type Delivered = BTreeMap<Key, Vec<i64>>;
+pub type Delivered = BTreeMap<Key, Vec<i64>>;
 
 fn seconds() -> u64 {
     std::env::var("STRANDLINE_TEST_LOSS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
 }
 
 /// One thing that an application might do; errors (deadlocks, unique violations) are part of it.
-async fn act(client: &Client, writer: usize, random: &mut StdRng) -> Result<(), tokio_postgres::Error> {
+pub async fn act(client: &Client, writer: usize, random: &mut StdRng) -> Result<(), tokio_postgres::Error> {
     let id: i64 = random.random_range(1..=300);
     let other: i64 = random.random_range(1..=300);
     let new: i64 = random.random_range(1_000..2_000);
@@ -176,7 +176,7 @@ fn torment(stage: &Stage, rewrites: bool, stop: &Arc<AtomicBool>) -> Vec<JoinHan
 }
 
 /// Every version that the tables hold.
-async fn held(client: &Client) -> BTreeSet<(Key, i64)> {
+pub async fn held(client: &Client) -> BTreeSet<(Key, i64)> {
     let mut held = BTreeSet::new();
     for (table, sql) in [
         ("t", "SELECT id, 0::bigint, ver FROM t"),
@@ -190,7 +190,7 @@ async fn held(client: &Client) -> BTreeSet<(Key, i64)> {
     held
 }
 
-fn delivered(stage: &Stage) -> Delivered {
+pub fn delivered(stage: &Stage) -> Delivered {
     let mut delivered = Delivered::new();
     for record in records(&stage.kafka, &stage.topic("t")) {
         delivered.entry(("t", record.long("id"), 0)).or_default().push(record.long("ver"));
@@ -205,7 +205,7 @@ fn delivered(stage: &Stage) -> Delivered {
 }
 
 /// How many versions are missing, come twice, or come after a later one of their key.
-fn count(held: &BTreeSet<(Key, i64)>, delivered: &Delivered) -> (usize, usize, usize) {
+pub fn count(held: &BTreeSet<(Key, i64)>, delivered: &Delivered) -> (usize, usize, usize) {
     let missing =
         held.iter().filter(|(key, ver)| !delivered.get(key).is_some_and(|versions| versions.contains(ver))).count();
     let twice =
@@ -217,7 +217,7 @@ fn count(held: &BTreeSet<(Key, i64)>, delivered: &Delivered) -> (usize, usize, u
 
 /// Columns for cursors to go by, as applications write them: by `now()`, which is long before the commit; now and then by a
 /// clock that is late, or not at all; by sessions in other time zones; from a sequence that each session caches.
-const CURSORS: &str = "
+pub const CURSORS: &str = "
     CREATE SEQUENCE cached CACHE 20;
     ALTER TABLE t ADD at timestamptz, ADD local timestamp NOT NULL DEFAULT localtimestamp, ADD n bigint NOT NULL DEFAULT nextval('cached');
     ALTER TABLE k ADD at timestamptz, ADD local timestamp NOT NULL DEFAULT localtimestamp, ADD n bigint NOT NULL DEFAULT nextval('cached');

@@ -14,6 +14,7 @@ mod offsets;
 mod shapes;
 mod stage;
 mod topic;
+mod trials;
 mod tunnel;
 mod types;
 mod values;

@@ -163,6 +163,19 @@ impl Running {
         (code, self.log())
     }
 
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Its resident memory in KiB and its open files.
+    pub fn size(&self) -> (usize, usize) {
+        let pid = self.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let memory =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        (memory.unwrap_or_default(), std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count))
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, deadline: Duration) -> Option<i32> {
         let started = Instant::now();

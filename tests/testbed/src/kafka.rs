@@ -39,18 +39,33 @@ impl Kafka {
 
     /// One of its own.
     pub fn start() -> Kafka {
+        Kafka::start_with(free_port(), None)
+    }
+
+    /// One of its own with a second listener, which clients reach through a proxy: where it listens, and where the proxy does.
+    pub fn start_behind(listener: u16, proxy: u16) -> Kafka {
+        Kafka::start_with(free_port(), Some((listener, proxy)))
+    }
+
+    fn start_with(port: u16, behind: Option<(u16, u16)>) -> Kafka {
         assert!(
             on_path("java").is_some(),
             "testbed: this test stops and starts a real Kafka: install a JRE of version 17 or later"
         );
-        let (port, controller) = (free_port(), free_port());
+        let controller = free_port();
+        let (listener, advertised) = match behind {
+            Some((listener, proxy)) => {
+                (format!(",PROXIED://127.0.0.1:{listener}"), format!(",PROXIED://127.0.0.1:{proxy}"))
+            }
+            None => Default::default(),
+        };
         let dir = std::env::temp_dir().join(format!("strandline-kafka-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             listeners=PLAINTEXT://127.0.0.1:{port}{listener},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT\n\
              inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={}\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              offsets.topic.num.partitions=5\ntransaction.state.log.num.partitions=5\ngroup.initial.rebalance.delay.ms=0\n\

@@ -3,6 +3,7 @@
 //!
 //! Test support may panic: a server that cannot be had is a failed test that says what to install.
 
+mod chaos;
 mod fetch;
 mod kafka;
 mod postgres;
@@ -11,9 +12,10 @@ mod registry;
 mod ssh;
 mod standin;
 
+pub use chaos::{Chaos, Weather};
 pub use kafka::Kafka;
 pub use postgres::{Database, Postgres, PostgresOptions};
-pub use process::cpu_time;
+pub use process::{cpu_time, free_port};
 pub use registry::Registry;
 pub use ssh::Bastion;
 pub use standin::{Broker, registry_in_memory};
