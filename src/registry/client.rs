@@ -104,7 +104,7 @@ impl Registry {
         }
         let body = serde_json::json!({ "schema": schema }).to_string();
         let answer = match self.auto_register {
-            true => self.ask(Method::POST, &["subjects", subject, "versions"], Some(body), subject).await?,
+            true => self.add(subject, body).await?,
             false => {
                 let found = self.ask_for(Method::POST, &["subjects", subject], Some(body), subject).await?;
                 found.ok_or_else(|| {
@@ -127,6 +127,21 @@ impl Registry {
             ids.insert(known, registered.id);
         }
         Ok(registered.id)
+    }
+
+    /// Registers. A conflict may be somebody's who registers the same at the same moment, or our own of a moment ago whose
+    /// answer was lost: so it counts only if the schema is not there and is refused again.
+    async fn add(&self, subject: &str, body: String) -> Result<String> {
+        let versions = ["subjects", subject, "versions"];
+        match self.ask(Method::POST, &versions, Some(body.clone()), subject).await {
+            Err(error) if error.kind() == Kind::Incompatible => {
+                match self.ask_for(Method::POST, &["subjects", subject], Some(body.clone()), subject).await? {
+                    Some(there) => Ok(there),
+                    None => self.ask(Method::POST, &versions, Some(body), subject).await,
+                }
+            }
+            answer => answer,
+        }
     }
 
     /// The id of a subject's latest version, if it has the fields and types of ours: names, order and types count, attributes,
@@ -417,12 +432,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_incompatible_schema_is_not_tried_again_and_tells_the_reason() {
-        let (url, asked) = server(vec!["409 Conflict|{\"error_code\":409,\"message\":\"reader type LONG\"}"]);
+    async fn an_incompatible_schema_is_looked_for_and_tells_the_reason() {
+        let conflict = "409 Conflict|{\"error_code\":409,\"message\":\"reader type LONG\"}";
+        let unknown = "404 Not Found|{\"error_code\":40403,\"message\":\"Schema not found\"}";
+        let (url, asked) = server(vec![conflict, unknown, conflict]);
         let error = registry(url).register("s-value", "\"long\"").await.unwrap_err();
         assert_eq!(error.kind(), Kind::Incompatible);
         assert!(error.report().contains("s-value") && error.report().contains("reader type LONG"), "{error:?}");
-        assert_eq!(asked.join().unwrap().len(), 1);
+        assert_eq!(asked.join().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn two_who_register_the_same_at_once_both_have_its_id() {
+        let conflict =
+            "409 Conflict|{\"error_code\":409,\"message\":\"An artifact with ID 's-value' already exists.\"}";
+        let there = "200 OK|{\"subject\":\"s-value\",\"version\":1,\"id\":9,\"schema\":\"\\\"int\\\"\"}";
+        let (url, asked) = server(vec![conflict, there]);
+        assert_eq!(registry(url).register("s-value", "\"int\"").await.unwrap(), 9);
+        assert!(asked.join().unwrap()[1].starts_with("POST /apis/ccompat/v7/subjects/s-value "));
     }
 
     #[tokio::test]

@@ -292,6 +292,7 @@ async fn whatever_breaks_no_version_is_lost_and_none_comes_twice() {
                 // The registry is asked again only when a table changes.
                 let _ = client(&stage).await.batch_execute(&format!("ALTER TABLE m ADD c{trial} int")).await;
             }
+            eprintln!("{mode}: trial {trial}: {fault:?}");
             running = befall(fault, &mut servers, &stage, running, &mut random, &mut log).await;
             let began = Instant::now();
             client(&stage).await.batch_execute(&format!("INSERT INTO m (id) VALUES ({trial})")).await.unwrap();
