@@ -138,8 +138,7 @@ pub async fn run(config: Arc<Config>, once: bool, stop: CancellationToken) -> Re
                 total.failed.extend(summary.failed);
             }
             Err(error) => {
-                // One that is fenced, or cannot go on, takes the others along: half a connector helps nobody.
-                stop.cancel();
+                // One that is fenced, or cannot go on, has taken the others along: half a connector helps nobody.
                 first_error.get_or_insert(error);
             }
         }
@@ -211,12 +210,18 @@ async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken)
 
 fn spawn(number: i32, shared: Arc<Shared>, partitions: Vec<i32>) -> Result<oneshot::Receiver<Result<Summary>>> {
     let (done, result) = oneshot::channel();
+    // Tasks are waited for one after the other, and one with nothing to write never learns that it is fenced: whoever ends
+    // with an error, or by a panic, tells all at once.
+    let take_along = shared.stop.clone().drop_guard();
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let ended = match runtime {
             Ok(runtime) => runtime.block_on(Task::new(shared, partitions).run()),
             Err(error) => Err(Error::new(Kind::Io, "a task's runtime cannot be built").because(error)),
         };
+        if ended.is_ok() {
+            take_along.disarm();
+        }
         let _ = done.send(ended);
     };
     std::thread::Builder::new()

@@ -39,6 +39,26 @@ async fn a_hung_instance_that_wakes_is_refused_and_told_who_took_over() {
     assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 300, "nothing twice");
 }
 
+/// Found by the trials: tasks were waited for in their order, and the first, with nothing to write, never learned of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_with_nothing_to_write_does_not_keep_a_fenced_one_from_ending_the_connector() {
+    let stage = Stage::new("idle_fence");
+    let client = stage.client().await;
+    let tables: Vec<String> = (0..8).map(|at| format!("CREATE TABLE t{at} (id int PRIMARY KEY);")).collect();
+    client.batch_execute(&tables.concat()).await.unwrap();
+    let mut first = stage.run(&["--set", "tasks.max=8"]);
+    first.await_log("caught_up");
+    let mut second = stage.run(&["--set", "tasks.max=1"]);
+    second.await_log("caught_up");
+    let began = Instant::now();
+    // Whichever task has it, most others have nothing.
+    client.batch_execute("INSERT INTO t7 VALUES (1)").await.unwrap();
+    assert_eq!(first.wait(Duration::from_secs(30)), Some(3), "{}", first.log());
+    assert!(began.elapsed() < Duration::from_secs(20));
+    let (code, log) = second.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
 /// Another connector's open transaction stands in the shared offsets topic: it is waited for, and what follows is not stale.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_of_a_stranger_in_the_offsets_topic_is_waited_for() {

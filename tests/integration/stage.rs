@@ -104,9 +104,10 @@ impl Stage {
     /// `run --once`, which has to succeed; its log.
     pub fn run_once(&self) -> String {
         self.settle();
-        let output = self.strandline(&["run", "--once", "--set", "poll.interval=100ms"]);
-        let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "run --once ended with {}:\n{log}", output.status);
+        let mut running = self.run(&["--once"]);
+        let code = running.wait(Duration::from_secs(150));
+        let log = running.log();
+        assert_eq!(code, Some(0), "run --once:\n{log}");
         log
     }
 

@@ -103,8 +103,7 @@ impl Shared {
     fn pump(&self, mut from: TcpStream, mut to: TcpStream, to_client: bool) {
         let mut buffer = vec![0; 16 * 1024];
         let (mut turn, mut since) = (0, 0);
-        loop {
-            let Ok(count @ 1..) = from.read(&mut buffer) else { break };
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
             loop {
                 let (weather, now) = *lock(&self.weather);
                 if now != turn {
