@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -17,8 +18,9 @@ use crate::{Error, Kind, Result, layout};
 
 /// How long another connector's open transaction in our offsets partition is waited for: the longest that a broker grants.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(15 * 60);
-/// How long tasks may take to finish their step and commit after they were asked to stop.
-const LEAVE: Duration = Duration::from_secs(10);
+/// How long all tasks together may take to finish their step and commit after they were asked to stop: whoever stops us
+/// counts to ten.
+const LEAVE: Duration = Duration::from_secs(8);
 
 /// What the tasks of a connector share.
 pub struct Shared {
@@ -129,8 +131,9 @@ pub async fn run(config: Arc<Config>, once: bool, stop: CancellationToken) -> Re
     }
     let mut total = Summary::default();
     let mut first_error = None;
+    let mut leave = None;
     for task in running {
-        match ended(task, &stop).await {
+        match ended(task, &stop, &mut leave).await {
             Ok(summary) => {
                 total.rows += summary.rows;
                 total.bytes += summary.bytes;
@@ -149,14 +152,18 @@ pub async fn run(config: Arc<Config>, once: bool, stop: CancellationToken) -> Re
     }
 }
 
-/// Waits for a task; once it was asked to stop, not for long.
-async fn ended(mut task: oneshot::Receiver<Result<Summary>>, stop: &CancellationToken) -> Result<Summary> {
+/// Waits for a task; once all were asked to stop, until `leave`, which is the same for all.
+async fn ended(
+    mut task: oneshot::Receiver<Result<Summary>>,
+    stop: &CancellationToken,
+    leave: &mut Option<Instant>,
+) -> Result<Summary> {
     let lost = || Error::new(Kind::Io, "a task ended without a word");
     tokio::select! {
         ended = &mut task => return ended.unwrap_or_else(|_| Err(lost())),
         () = stop.cancelled() => {}
     }
-    match tokio::time::timeout(LEAVE, task).await {
+    match tokio::time::timeout_at(*leave.get_or_insert_with(|| Instant::now() + LEAVE), task).await {
         Ok(ended) => ended.unwrap_or_else(|_| Err(lost())),
         Err(_) => {
             tracing::warn!("a task did not finish in time; what it has not committed is read again by the next start");
@@ -185,27 +192,35 @@ async fn prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> 
     }
 }
 
+/// On a thread of its own, as it waits for Kafka: signals and other connectors are heard meanwhile.
 async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken) -> Result<Option<Arc<Shared>>> {
-    let admin = Admin::new(&config.kafka, &config.name)?;
-    let offsets = OffsetsTopic::ensure(&config.kafka, &config.name, &admin, &config.offset_storage).await?;
-    let shared = Arc::new(Shared {
-        config: Arc::clone(config),
-        registry: Registry::new(&config.schema_registry)?,
-        admin,
-        offsets,
-        stop: stop.clone(),
-        once,
-        interval: config.shortest_interval(),
-        started: now(),
+    let (config, stopping, runtime) = (Arc::clone(config), stop.clone(), tokio::runtime::Handle::current());
+    let preparing = tokio::task::spawn_blocking(move || {
+        let shared = Arc::new(runtime.block_on(reach(&config, once, stopping))?);
+        layout::migrate(&shared).map(|()| shared)
     });
-    let migrating = Arc::clone(&shared);
     tokio::select! {
-        migrated = tokio::task::spawn_blocking(move || layout::migrate(&migrating)) => match migrated {
-            Ok(migrated) => migrated.map(|()| Some(shared)),
+        prepared = preparing => match prepared {
+            Ok(prepared) => prepared.map(Some),
             Err(error) => Err(Error::new(Kind::Io, "stored progress could not be looked at").because(error)),
         },
         () = stop.cancelled() => Ok(None),
     }
+}
+
+async fn reach(config: &Arc<Config>, once: bool, stop: CancellationToken) -> Result<Shared> {
+    let admin = Admin::new(&config.kafka, &config.name)?;
+    let offsets = OffsetsTopic::ensure(&config.kafka, &config.name, &admin, &config.offset_storage).await?;
+    Ok(Shared {
+        config: Arc::clone(config),
+        registry: Registry::new(&config.schema_registry)?,
+        admin,
+        offsets,
+        stop,
+        once,
+        interval: config.shortest_interval(),
+        started: now(),
+    })
 }
 
 fn spawn(number: i32, shared: Arc<Shared>, partitions: Vec<i32>) -> Result<oneshot::Receiver<Result<Summary>>> {

@@ -27,6 +27,10 @@ impl<'a> Numeric<'a> {
         if !rest.is_empty() || digits.len() != usize::from(word(0)) {
             return Err(Bad::Length);
         }
+        // PostgreSQL keeps it in 14 bits.
+        if word(3) > 0x3fff {
+            return Err(Bad::Content);
+        }
         Ok(Numeric { weight: word(1).cast_signed(), sign: word(2), dscale: word(3), digits })
     }
 

@@ -81,7 +81,7 @@ fn dispatch(args: &Args, configs: Vec<Arc<Config>>) -> Result<u8, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Io, "the runtime cannot be built").because(error))?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match &args.command {
             Command::Run { once } => run::run(configs, *once).await,
             Command::Offsets(Offsets::Set { object, offset, consent }) => {
@@ -98,7 +98,10 @@ fn dispatch(args: &Args, configs: Vec<Arc<Config>>) -> Result<u8, Error> {
                 Ok(code)
             }
         }
-    })
+    });
+    // Whoever was stopped while a thread waits for Kafka does not wait for it, too.
+    runtime.shutdown_background();
+    done
 }
 
 /// The commands that only look, at one connector after the other.

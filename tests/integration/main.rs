@@ -13,6 +13,7 @@ mod modes;
 mod offsets;
 mod shapes;
 mod stage;
+mod stopping;
 mod topic;
 mod trials;
 mod tunnel;

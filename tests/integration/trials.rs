@@ -20,7 +20,7 @@ use crate::stage::{Running, Stage};
 use crate::topic::raw;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Server {
+pub enum Server {
     Postgres,
     Kafka,
     Registry,
@@ -88,14 +88,14 @@ const MODES: &[(&str, &str)] = &[
 ];
 
 /// The servers, each behind its proxy.
-struct Servers {
-    postgres: Postgres,
-    kafka: Kafka,
+pub struct Servers {
+    pub postgres: Postgres,
+    pub kafka: Kafka,
     proxies: [Chaos; 3],
 }
 
 impl Servers {
-    fn start() -> Servers {
+    pub fn start() -> Servers {
         let postgres = Postgres::start(PostgresOptions::default());
         let listener = free_port();
         let before_kafka = Chaos::before(listener);
@@ -105,12 +105,17 @@ impl Servers {
         Servers { postgres, kafka, proxies: [before_postgres, before_kafka, before_registry] }
     }
 
-    fn proxy(&self, server: Server) -> &Chaos {
+    /// Good weather everywhere.
+    pub fn clear(&self) {
+        self.proxies.iter().for_each(|proxy| proxy.set(Weather::Clear));
+    }
+
+    pub fn proxy(&self, server: Server) -> &Chaos {
         &self.proxies[server as usize]
     }
 
     /// The stage's configuration, by way of the proxies.
-    fn configure(&self, stage: &Stage, settings: &str) {
+    pub fn configure(&self, stage: &Stage, settings: &str) {
         // Short limits, so that a trial ends within seconds.
         stage.configure(&format!("{settings}\nsource.stall = '2s'"));
         let text = std::fs::read_to_string(stage.config()).unwrap();
@@ -146,7 +151,8 @@ fn writers(stage: &Stage, seed: u64, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<(
                     continue;
                 };
                 tokio::spawn(connection);
-                let _ = client.batch_execute("SET deadlock_timeout = '50ms'").await;
+                // What a writer has prepared when the server crashes keeps its locks until the end.
+                let _ = client.batch_execute("SET deadlock_timeout = '50ms'; SET lock_timeout = '1s'").await;
                 while !stop.load(Ordering::Relaxed) && !client.is_closed() {
                     if act(&client, number, &mut random).await.is_err() {
                         let _ = client.batch_execute("ROLLBACK").await;
@@ -241,9 +247,7 @@ async fn befall(
         }
     }
     tokio::time::sleep(pause).await;
-    for proxy in &servers.proxies {
-        proxy.set(Weather::Clear);
-    }
+    servers.clear();
     running
 }
 

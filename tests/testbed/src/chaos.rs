@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ struct Shared {
     weather: Mutex<(Weather, u64)>,
     /// Counts changes of the weather, for what counts bytes since.
     turns: AtomicU64,
+    /// Since the last change bytes have come that are not passed on.
+    holds_back: AtomicBool,
     open: Mutex<Vec<(TcpStream, TcpStream)>>,
 }
 
@@ -41,7 +43,12 @@ impl Chaos {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let weather = Mutex::new((Weather::Clear, 0));
-        let shared = Arc::new(Shared { weather, turns: AtomicU64::new(0), open: Mutex::default() });
+        let shared = Arc::new(Shared {
+            weather,
+            turns: AtomicU64::new(0),
+            holds_back: AtomicBool::new(false),
+            open: Mutex::default(),
+        });
         let chaos = Chaos { port, shared: Arc::clone(&shared) };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -66,7 +73,13 @@ impl Chaos {
     /// Changes the weather.
     pub fn set(&self, weather: Weather) {
         let turn = self.shared.turns.fetch_add(1, Ordering::Relaxed) + 1;
+        self.shared.holds_back.store(false, Ordering::Relaxed);
         *lock(&self.shared.weather) = (weather, turn);
+    }
+
+    /// Whether something waits for better weather.
+    pub fn holds_back(&self) -> bool {
+        self.shared.holds_back.load(Ordering::Relaxed)
     }
 
     /// Closes every connection.
@@ -110,7 +123,10 @@ impl Shared {
                     (turn, since) = (now, 0);
                 }
                 match weather {
-                    Weather::Stall => std::thread::sleep(Duration::from_millis(10)),
+                    Weather::Stall => {
+                        self.holds_back.store(true, Ordering::Relaxed);
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
                     Weather::Slow(rate) => {
                         std::thread::sleep(
                             Duration::from_secs_f64(count as f64 / rate as f64).min(Duration::from_secs(1)),
