@@ -42,7 +42,7 @@
 //! | [`headers`] | what a record tells of its origin, where that was asked for |
 //! | [`object`] | one object: what is known, what is believed, how it is encoded |
 //! | [`poll`] | pure: mode, window, bound, work, chunk, watermark and its JSON, history, pace, shape, SQL as text |
-//! | [`postgres`] | connection, TLS, catalog, one chunk's transaction |
+//! | [`postgres`] | connection, TLS, tunnel, catalog, one chunk's transaction |
 //! | [`avro`] | pure: the type mapping, schemas, transcoders |
 //! | [`registry`] | subjects, schema ids |
 //! | [`kafka`] | producer, topics, offsets topic |
