@@ -6,6 +6,7 @@ mod commands;
 mod connect;
 mod evolution;
 mod failure;
+mod faults;
 mod fuzz;
 mod load;
 mod loss;
