@@ -11,6 +11,7 @@ mod load;
 mod loss;
 mod modes;
 mod offsets;
+mod secure;
 mod shapes;
 mod stage;
 mod stopping;
