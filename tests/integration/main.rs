@@ -12,6 +12,7 @@ mod load;
 mod loss;
 mod modes;
 mod offsets;
+mod secure;
 mod shapes;
 mod stage;
 mod stopping;

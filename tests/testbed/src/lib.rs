@@ -10,6 +10,7 @@ mod postgres;
 mod process;
 mod registry;
 mod ssh;
+mod standby;
 mod standin;
 
 pub use chaos::{Chaos, Weather};

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio_postgres::{Client, SimpleQueryMessage};
+
 use crate::fetch;
 use crate::process::{Process, children, cpu_time, free_port};
 
@@ -139,6 +141,24 @@ impl Postgres {
         own.process = Some(process);
     }
 
+    /// A server on a copied data directory that follows this one.
+    pub(crate) fn following(&self, data: PathBuf) -> Postgres {
+        let own = self.own.as_ref().expect("a server of our own");
+        let port = free_port();
+        let primary = format!("host=127.0.0.1 port={} user=postgres", own.port);
+        let mut settings = own.settings.clone();
+        settings.push(("primary_conninfo".into(), primary));
+        let following = Own { bin: own.bin.clone(), data, port, settings, process: None };
+        let mut standby = Postgres { own: Some(following), url: format!("postgres://postgres@127.0.0.1:{port}") };
+        standby.restart();
+        standby
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.own.as_ref().expect("a server of our own").port
+    }
+
     fn own_mut(&mut self) -> &mut Own {
         self.own.as_mut().expect("a server of our own")
     }
@@ -220,7 +240,7 @@ fn sweep(base: &Path) {
     }
 }
 
-fn give(path: &Path) {
+pub(crate) fn give(path: &Path) {
     if let Some((uid, gid)) = user() {
         std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("a directory can be given away");
     }
@@ -241,18 +261,36 @@ pub(crate) fn execute(url: &str, sql: &str) {
 }
 
 fn try_execute(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
-    let (url, sql) = (url.to_owned(), sql.to_owned());
+    let sql = sql.to_owned();
+    connected(url, async move |client| client.batch_execute(&sql).await)
+}
+
+/// The first value of an answer, as text.
+pub(crate) async fn one_value(client: &Client, sql: &str) -> String {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let value = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+        _ => None,
+    });
+    value.unwrap_or_else(|| panic!("no row from {sql}"))
+}
+
+/// Does something with a connection of its own.
+pub(crate) fn connected<T: Send>(
+    url: &str,
+    work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error> + Send,
+) -> Result<T, tokio_postgres::Error> {
     // On a thread of its own, as the caller may be inside a runtime.
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+            let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
             let driver = tokio::spawn(connection);
-            let done = client.batch_execute(&sql).await;
+            let done = work(&client).await;
             drop(client);
             let _ = driver.await;
             done
         })
     };
-    std::thread::spawn(body).join().expect("a thread")
+    std::thread::scope(|scope| scope.spawn(body).join().expect("a thread"))
 }
