@@ -8,6 +8,8 @@ mod evolution;
 mod failure;
 mod faults;
 mod fuzz;
+mod guards;
+mod history;
 mod load;
 mod loss;
 mod modes;
