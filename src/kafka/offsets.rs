@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Map, Value};
 
@@ -240,8 +240,42 @@ impl OffsetsTopic {
     /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
     fn end(&self, consumer: &BaseConsumer<Context>, partition: i32) -> Result<i64> {
         let watermarks = consumer.fetch_watermarks(&self.name, partition, TIMEOUT);
-        let (_, end) = watermarks.map_err(|error| unreachable(format!("{} does not answer", self.name), error))?;
-        Ok(end)
+        match watermarks {
+            Ok((_, end)) => Ok(end),
+            Err(error) => {
+                self.look_for()?;
+                Err(unreachable(format!("{} does not answer", self.name), error))
+            }
+        }
+    }
+
+    /// Fails if the topic is not there any more, or was made anew with fewer partitions. One that was just made is not known to every broker at once, so it is
+    /// looked for more than once; whether Kafka answers at all is not judged here. Blocks.
+    pub fn look_for(&self) -> Result<()> {
+        const LOOKS: usize = 4;
+        let is_missing = || {
+            let metadata = self.uncommitted.fetch_metadata(Some(&self.name), Duration::from_secs(1));
+            metadata.is_ok_and(|metadata| {
+                metadata.topics().first().is_some_and(|topic| match topic.error().map(Code::from) {
+                    None => topic.partitions().len() < usize::try_from(self.partitions).unwrap_or_default(),
+                    Some(code) => code == Code::UnknownTopicOrPartition,
+                })
+            })
+        };
+        for _ in 0..LOOKS {
+            if !is_missing() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Err(Error::new(
+            Kind::Forgotten,
+            format!(
+                "the offsets topic {} is not there any more: how far each object was delivered is not known",
+                self.name
+            ),
+        )
+        .hint("put it back with its records, or start again: it is made anew, and every object is loaded again"))
     }
 }
 
@@ -264,8 +298,7 @@ fn consumer(kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsu
     config.create_with_context(Context::default()).map_err(unbuildable)
 }
 
-fn is_passing(code: rdkafka::error::RDKafkaErrorCode) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
+fn is_passing(code: Code) -> bool {
     matches!(
         code,
         Code::BrokerTransportFailure

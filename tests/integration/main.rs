@@ -4,6 +4,7 @@
 
 mod commands;
 mod connect;
+mod deleted;
 mod evolution;
 mod failure;
 mod faults;
