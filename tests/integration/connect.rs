@@ -108,17 +108,9 @@ impl Door {
         let url = if password.is_empty() { url.replace(":@", "@") } else { url };
         Database {
             url: Some(Secret::new(url)),
-            hostname: None,
-            port: None,
-            user: None,
-            password: None,
-            dbname: None,
             sslmode: Some(sslmode),
-            sslrootcert: None,
-            sslrootcert_load: Default::default(),
-            client_certificate: Default::default(),
-            ssh: None,
             connect_timeout: Duration::from_secs(30),
+            ..Database::default()
         }
     }
 

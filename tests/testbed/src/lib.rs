@@ -31,3 +31,8 @@ pub fn fetch_all() {
         fetch::postgres_of(major);
     }
 }
+
+/// The user that servers run as which refuse root; none: our own.
+pub fn user() -> Option<u32> {
+    postgres::user().map(|(uid, _)| uid)
+}
