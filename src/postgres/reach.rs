@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use postgres_native_tls::MakeTlsConnector;
-use tokio_postgres::config::SslMode as Tls;
+use tokio_postgres::config::{SslMode as Tls, SslNegotiation};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -184,7 +184,7 @@ impl Attempt<'_> {
             Some(ssh) => self.through(ssh, &settings, tls.clone(), limit).await?,
             None => match tokio::time::timeout(limit, settings.connect(tls.clone())).await {
                 Err(_) => return Err(timed_out(&place, limit).into()),
-                Ok(Err(error)) => return Err(failed(error, &place)),
+                Ok(Err(error)) => return Err(self.failed(error, &place)),
                 Ok(Ok((client, connection))) => Connection::drive(client, connection),
             },
         };
@@ -193,6 +193,17 @@ impl Attempt<'_> {
             Ok(suits) => suits.map(|()| connection).map_err(Failed::from),
             Err(_) => Err(timed_out(&place, limit).into()),
         }
+    }
+
+    fn failed(&self, error: tokio_postgres::Error, place: &str) -> Failed {
+        let by_entry = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+        let by_tls = error.to_string() == "error performing TLS handshake";
+        let direct = self.target.settings.get_ssl_negotiation() == SslNegotiation::Direct;
+        let mut told = classify_connecting(error, place);
+        if by_tls && direct {
+            told = told.hint("PostgreSQL before 17, and poolers, take no sslnegotiation=direct: leave it out");
+        }
+        Failed { error: told, other_transport: by_entry || by_tls }
     }
 
     /// The driver's settings for this server alone.
@@ -227,7 +238,7 @@ impl Attempt<'_> {
         })?;
         let failed = match tokio::time::timeout(limit, settings.connect_raw(tunnel, tls)).await {
             Ok(Ok((client, connection))) => return Ok(Connection::drive(client, connection)),
-            Ok(Err(error)) => failed(error, &place),
+            Ok(Err(error)) => self.failed(error, &place),
             Err(_) => timed_out(&place, limit).into(),
         };
         Err(said.explain(ssh, &dialled, *port).await.map_or(failed, Failed::from))
@@ -236,12 +247,6 @@ impl Attempt<'_> {
 
 fn place(target: &Target, endpoint: &Endpoint) -> String {
     format!("{}:{}/{}", endpoint.host, endpoint.port, target.settings.get_dbname().unwrap_or_default())
-}
-
-fn failed(error: tokio_postgres::Error, place: &str) -> Failed {
-    let by_entry = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
-    let other_transport = by_entry || error.to_string() == "error performing TLS handshake";
-    Failed { error: classify_connecting(error, place), other_transport }
 }
 
 /// Whether the server is one of those that are wanted.

@@ -92,8 +92,10 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>> {
             .hint("name a PEM file with the authorities to trust, or `system` for the machine's own")
     };
     let pem = std::fs::read(path).map_err(|error| wrong("the file cannot be read").because(error))?;
-    let certificates =
-        Certificate::stack_from_pem(&pem).map_err(|error| wrong("the file is not PEM").because(error))?;
+    let certificates = match Certificate::from_der(&pem) {
+        Ok(one) => vec![one],
+        Err(_) => Certificate::stack_from_pem(&pem).map_err(|error| wrong("the file is not PEM").because(error))?,
+    };
     if certificates.is_empty() {
         return Err(wrong("there is no certificate in the file"));
     }
