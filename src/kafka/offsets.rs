@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Map, Value};
 
 use super::claim::Claim;
-use super::client::{Context, settings, unbuildable, unreachable};
+use super::client::{Context, ask, settings, unbuildable, unreachable};
 use super::murmur2;
 use super::topics::{Admin, Wanted};
 use crate::config::{Kafka, OffsetStorage};
@@ -239,8 +239,18 @@ impl OffsetsTopic {
 
     /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
     fn end(&self, consumer: &BaseConsumer<Context>, partition: i32) -> Result<i64> {
-        let watermarks = consumer.fetch_watermarks(&self.name, partition, TIMEOUT);
-        let (_, end) = watermarks.map_err(|error| unreachable(format!("{} does not answer", self.name), error))?;
+        let (_, end) = ask(
+            consumer,
+            TIMEOUT,
+            || format!("{} does not answer", self.name),
+            |consumer, slice| {
+                // Events alone, a token's renewal among them: while nobody reads, nothing is assigned.
+                if let Ok(_reading) = self.reading.try_lock() {
+                    drop(consumer.poll(Duration::ZERO));
+                }
+                consumer.fetch_watermarks(&self.name, partition, slice)
+            },
+        )?;
         Ok(end)
     }
 }
@@ -261,7 +271,10 @@ fn consumer(kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsu
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
     config.set("isolation.level", isolation).set("fetch.wait.max.ms", "10").set("queued.max.messages.kbytes", "8192");
-    config.create_with_context(Context::default()).map_err(unbuildable)
+    let consumer: BaseConsumer<Context> = config.create_with_context(Context::of(kafka)).map_err(unbuildable)?;
+    // The first token, if there is to be one.
+    drop(consumer.poll(Duration::ZERO));
+    Ok(consumer)
 }
 
 fn is_passing(code: rdkafka::error::RDKafkaErrorCode) -> bool {

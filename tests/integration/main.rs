@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod authority;
+mod brokers;
 mod commands;
 mod connect;
 mod evolution;

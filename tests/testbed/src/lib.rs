@@ -14,7 +14,7 @@ mod standby;
 mod standin;
 
 pub use chaos::{Chaos, Weather};
-pub use kafka::Kafka;
+pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use process::{cpu_time, free_port};
 pub use registry::Registry;
