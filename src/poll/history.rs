@@ -69,6 +69,8 @@ pub enum Why {
     OlderCopy,
     /// A standby where a primary was.
     NowStandby,
+    /// A primary where one of its standbys was.
+    NowPrimary,
     /// No entry qualifies.
     NothingLeft,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Why {
             Why::TimelineLost => "the server's timeline is not the next after the known one",
             Why::OlderCopy => "the server's log ends before a position that it had flushed: an older copy was put back",
             Why::NowStandby => "a standby answers where a primary did",
+            Why::NowPrimary => "a primary answers where its standby did",
             Why::NothingLeft => "no stored state is known to have survived",
         })
     }
@@ -149,30 +152,37 @@ impl History {
             return Verdict::LoadAgain { why: Why::AnotherServer };
         }
         match (known.in_recovery, now.in_recovery) {
-            (false, false) if now.timeline == known.timeline => self.same_timeline(xmax, moment),
+            (false, false) if now.timeline == known.timeline => self.same_timeline(known, xmax, moment),
             // The very process that we read as a standby was promoted: all that it replayed, it has.
             (true, false) if now.started == known.started => {
                 self.newest(moment, Why::Promoted, |entry, end| entry.lsn <= end)
             }
             (_, false) if now.timeline == known.timeline.wrapping_add(1) => self.promoted(moment, lag, Why::Promoted),
+            // A primary that never recovered has had all that its standbys replay.
+            (true, false) if now.timeline == known.timeline && moment.replayed.is_none() => self.followed(moment),
             (true, false) if now.timeline == known.timeline => self.promoted(moment, lag, Why::Promoted),
-            (false, true) if now.timeline == known.timeline => self.promoted(moment, lag, Why::NowStandby),
-            (true, true) if now.timeline == known.timeline => {
-                self.newest(moment, Why::Restarted, |entry, end| entry.confirmed && entry.lsn <= end)
-            }
+            // A standby has the beginning of its primary's log, up to where it has replayed it.
+            (false, true) if now.timeline == known.timeline => self.replayed(moment, Why::NowStandby),
+            (true, true) if now.timeline == known.timeline => self.replayed(moment, Why::Restarted),
             _ => Verdict::LoadAgain { why: Why::TimelineLost },
         }
     }
 
     /// A restart or crash on one timeline: what was confirmed has survived. Not every `lsn` up to the end of recovery has,
     /// since there may have been two crashes between two looks.
-    fn same_timeline(&self, xmax: u64, moment: &Moment) -> Verdict {
+    ///
+    /// A copy that was put back recovers to where it was taken, and may run on beyond all that we know before we look again:
+    /// the end of a recovery that came after our last look tells it apart. (Without another start the recovery may have been
+    /// long before: somebody reset the statistics.)
+    fn same_timeline(&self, known: &super::Markers, xmax: u64, moment: &Moment) -> Verdict {
         let Some(entry) = self.entries.iter().rev().find(|entry| entry.confirmed) else {
             return Verdict::LoadAgain { why: Why::NothingLeft };
         };
         let clean_start = moment.replayed.is_none();
-        let end = moment.replayed.unwrap_or(moment.lsn);
-        let log_is_short = entry.lsn > end.max(moment.lsn);
+        let log_is_short = match moment.replayed {
+            Some(end) if known.started != moment.markers.started => end < end_of_record(entry.lsn),
+            _ => moment.lsn < entry.lsn,
+        };
         let ids_are_short =
             entry.xmin > moment.snapshot.xmax || (clean_start && self.is_confirmed() && xmax > moment.snapshot.xmax);
         if log_is_short || ids_are_short {
@@ -189,6 +199,22 @@ impl History {
         };
         let oldest = last.at.saturating_sub(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
         self.newest(moment, why, |entry, end| entry.lsn <= end && entry.at <= oldest)
+    }
+
+    /// What is on disk where it was written is in every copy of the log that reaches so far.
+    fn replayed(&self, moment: &Moment, why: Why) -> Verdict {
+        self.newest(moment, why, |entry, end| entry.confirmed && entry.lsn <= end)
+    }
+
+    /// The primary answers after one of its standbys.
+    fn followed(&self, moment: &Moment) -> Verdict {
+        match self.entries.iter().rev().find(|entry| entry.confirmed) {
+            Some(entry) if entry.lsn > moment.lsn || entry.xmin > moment.snapshot.xmax => {
+                Verdict::LoadAgain { why: Why::OlderCopy }
+            }
+            Some(entry) => Verdict::FallBack { xmin: entry.xmin, lsn: entry.lsn, why: Why::NowPrimary },
+            None => Verdict::LoadAgain { why: Why::NothingLeft },
+        }
     }
 
     fn newest(&self, moment: &Moment, why: Why, survived: impl Fn(&Entry, Lsn) -> bool) -> Verdict {
@@ -224,6 +250,15 @@ impl History {
             self.entries.drain(..surplus);
         }
     }
+}
+
+/// Where the last record before this place ends: the place for the next one comes after a page's header (24 bytes, 40 on
+/// the first page of a segment), the end of a record before it.
+fn end_of_record(place: Lsn) -> Lsn {
+    const PAGE: u64 = 8192;
+    const HEADER: u64 = 40;
+    let into_page = place.0 % PAGE;
+    if into_page <= HEADER { Lsn(place.0 - into_page) } else { place }
 }
 
 #[cfg(test)]
@@ -294,6 +329,31 @@ mod tests {
     }
 
     #[test]
+    fn an_older_copy_put_back_that_ran_on_is_loaded_again() {
+        let mut history = history();
+        history.confirm(Lsn(3000));
+        let restored = Markers { started: 101, stats_reset: 60, ..markers() };
+        // It recovered to 2400 and is at 9000 by now.
+        let verdict = history.judge(&markers(), 858, &moment(2_000, 9_000, Some(2_400), restored), LAG);
+        assert_eq!(verdict, Verdict::LoadAgain { why: Why::OlderCopy });
+        // A recovery of long ago says nothing about a place after it.
+        let statistics_reset = Markers { stats_reset: 60, ..markers() };
+        let verdict = history.judge(&markers(), 858, &moment(858, 3_100, Some(2_400), statistics_reset), LAG);
+        assert_eq!(verdict, Verdict::FallBack { xmin: 858, lsn: Lsn(3_000), why: Why::Restarted });
+    }
+
+    #[test]
+    fn a_recovery_up_to_the_end_of_a_page_reaches_the_place_after_the_next_header() {
+        let at_page = |lsn| History::from_entries(vec![entry(858, lsn, 11_000, true)]);
+        let crashed = Markers { started: 101, stats_reset: 60, ..markers() };
+        for place in [3 * 8192 + 24, 3 * 8192 + 40] {
+            let now = moment(858, place, Some(3 * 8192), crashed.clone());
+            let verdict = at_page(place).judge(&markers(), 858, &now, LAG);
+            assert_eq!(verdict, Verdict::FallBack { xmin: 858, lsn: Lsn(place), why: Why::Restarted });
+        }
+    }
+
+    #[test]
     fn after_a_failover_a_state_must_be_replayed_and_older_than_the_lag() {
         let promoted = Markers { timeline: 2, started: 200, stats_reset: 0, ..markers() };
         let verdict = history().judge(&markers(), 858, &moment(830, 2600, Some(2500), promoted.clone()), LAG);
@@ -323,6 +383,29 @@ mod tests {
         let promoted = Markers { in_recovery: false, timeline: 2, ..markers() };
         let verdict = history().judge(&standby, 858, &moment(858, 3200, Some(3100), promoted), LAG);
         assert_eq!(verdict, Verdict::FallBack { xmin: 858, lsn: Lsn(3000), why: Why::Promoted });
+    }
+
+    #[test]
+    fn between_a_primary_and_its_standbys_what_was_replayed_is_believed() {
+        let standby = Markers { in_recovery: true, started: 300, stats_reset: 0, ..markers() };
+        // To a standby that has replayed as far as the newest, which was not on disk when it was noted, or not so far.
+        for (replayed, xmin) in [(3100, 800), (2999, 800), (1999, 700)] {
+            let now = moment(850, replayed, Some(replayed), standby.clone());
+            let verdict = history().judge(&markers(), 858, &now, LAG);
+            let Verdict::FallBack { xmin: found, why: Why::NowStandby, .. } = verdict else { panic!("{verdict:?}") };
+            assert_eq!(found, xmin, "replayed up to {replayed}");
+        }
+        let far_behind = moment(650, 900, Some(900), standby.clone());
+        let verdict = history().judge(&markers(), 858, &far_behind, LAG);
+        assert_eq!(verdict, Verdict::LoadAgain { why: Why::NothingLeft });
+        // And back.
+        let mut replayed = history();
+        replayed.confirm(Lsn(3000));
+        let verdict = replayed.judge(&standby, 858, &moment(870, 3500, None, markers()), LAG);
+        assert_eq!(verdict, Verdict::FallBack { xmin: 858, lsn: Lsn(3000), why: Why::NowPrimary });
+        // A standby knows nothing that its primary does not.
+        let verdict = replayed.judge(&standby, 858, &moment(870, 2900, None, markers()), LAG);
+        assert_eq!(verdict, Verdict::LoadAgain { why: Why::OlderCopy });
     }
 
     #[test]

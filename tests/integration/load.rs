@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use strandline_testbed::Kafka;
-
 use crate::stage::{Stage, until};
-use crate::topic::{raw, records};
+use crate::topic::{committed, raw, records};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_loaded_and_then_only_what_changed_comes() {
@@ -99,9 +97,9 @@ async fn a_load_that_is_killed_resumes_at_its_place_and_delivers_each_row_once()
         .unwrap();
     let mut kills = 0;
     for _ in 0..3 {
-        let before = raw_count(&stage);
+        let before = committed(&stage.kafka, &stage.topic("big"));
         let running = stage.run(&[]);
-        until("more rows", Duration::from_secs(60), || raw_count(&stage) > before);
+        until("more rows", Duration::from_secs(60), || committed(&stage.kafka, &stage.topic("big")) > before);
         running.kill();
         kills += 1;
     }
@@ -111,13 +109,4 @@ async fn a_load_that_is_killed_resumes_at_its_place_and_delivers_each_row_once()
     assert_eq!(ids.len() as i64, rows, "each row once");
     ids.sort_unstable();
     assert!(ids.iter().copied().eq(1..=rows));
-}
-
-/// How far the topic reaches for a reader of committed records.
-fn raw_count(stage: &Stage) -> i64 {
-    use rdkafka::consumer::{BaseConsumer, Consumer};
-    let mut config = rdkafka::ClientConfig::new();
-    config.set("bootstrap.servers", Kafka::shared().bootstrap()).set("isolation.level", "read_committed");
-    let consumer: BaseConsumer = config.set("group.id", "count").create().unwrap();
-    consumer.fetch_watermarks(&stage.topic("big"), 0, Duration::from_secs(10)).map_or(0, |(_, end)| end)
 }

@@ -206,10 +206,16 @@ impl Running {
 
     /// Waits until its log holds a text.
     pub fn await_log(&mut self, text: &str) {
+        self.await_log_of(1, text);
+    }
+
+    /// Waits until the log has so many of these.
+    pub fn await_log_of(&mut self, count: usize, text: &str) {
         let (log, child) = (self.log.clone(), &mut self.child);
+        let has_come = || read(&log).matches(text).count() >= count;
         until(&format!("`{text}` in the log"), Duration::from_secs(60), || {
-            assert!(child.try_wait().unwrap().is_none() || read(&log).contains(text), "it ended:\n{}", read(&log));
-            read(&log).contains(text)
+            assert!(child.try_wait().unwrap().is_none() || has_come(), "it ended:\n{}", read(&log));
+            has_come()
         });
     }
 }

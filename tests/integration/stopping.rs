@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use strandline_testbed::Weather;
 
+use crate::faults::{Server, Servers};
 use crate::stage::{Running, Stage, until};
-use crate::trials::{Server, Servers};
 
 /// What was committed stays, what was not is read again: there is no reason to wait for a server that does not answer.
 #[tokio::test(flavor = "multi_thread")]

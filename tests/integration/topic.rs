@@ -54,6 +54,14 @@ impl Record {
     }
 }
 
+/// How far partition 0 of a topic reaches for a reader of committed records; the ends of transactions count.
+pub fn committed(bootstrap: &str, topic: &str) -> i64 {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("group.id", "reader").set("isolation.level", "read_committed");
+    let consumer: BaseConsumer = config.create().unwrap();
+    consumer.fetch_watermarks(topic, 0, Duration::from_secs(10)).map_or(0, |(_, end)| end)
+}
+
 /// Every committed record of a topic; none, if there is no such topic.
 pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
     let mut config = ClientConfig::new();

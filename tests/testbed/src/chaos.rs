@@ -20,6 +20,8 @@ pub enum Weather {
     Refuse,
     /// Every connection is reset once so many bytes more have passed to the client.
     ResetAfter(u64),
+    /// Whatever is asked, these bytes are the answer, and the connection is closed.
+    Answer(&'static str),
 }
 
 /// A proxy before one server.
@@ -132,6 +134,11 @@ impl Shared {
                             Duration::from_secs_f64(count as f64 / rate as f64).min(Duration::from_secs(1)),
                         );
                         break;
+                    }
+                    Weather::Answer(said) if !to_client => {
+                        let _ = from.write_all(said.as_bytes());
+                        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+                        return;
                     }
                     Weather::ResetAfter(bytes) if to_client => {
                         since += count as u64;

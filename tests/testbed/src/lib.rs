@@ -19,6 +19,7 @@ pub use postgres::{Database, Postgres, PostgresOptions};
 pub use process::{cpu_time, free_port};
 pub use registry::Registry;
 pub use ssh::Bastion;
+pub use standby::Copy;
 pub use standin::{Broker, registry_in_memory};
 
 /// Fetches everything now, so that no test waits for it.

@@ -19,9 +19,9 @@ pub struct Postgres {
     url: String,
 }
 
-struct Own {
+pub(crate) struct Own {
     bin: PathBuf,
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     port: u16,
     settings: Vec<(String, String)>,
     process: Option<Process>,
@@ -125,6 +125,11 @@ impl Postgres {
         }
     }
 
+    /// A setting from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.own_mut().settings.push((name.into(), value.into()));
+    }
+
     /// Starts again on the same port and data.
     pub fn restart(&mut self) {
         let url = self.url("postgres");
@@ -159,7 +164,7 @@ impl Postgres {
         self.own.as_ref().expect("a server of our own").port
     }
 
-    fn own_mut(&mut self) -> &mut Own {
+    pub(crate) fn own_mut(&mut self) -> &mut Own {
         self.own.as_mut().expect("a server of our own")
     }
 

@@ -1,38 +1,44 @@
-//! A streaming standby of a server of ours.
+//! Copies of a server of ours: standbys that follow it, and old states that are put back.
 //!
 //! By PostgreSQL's low-level backup (`pg_backup_start`, a copy of the files, `pg_backup_stop`), since what npm gives has no
 //! `pg_basebackup`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::postgres::{Postgres, connected, data_dir, give, one_value};
 
+/// A base backup.
+pub struct Copy {
+    data: PathBuf,
+}
+
 impl Postgres {
     /// A hot standby that streams from this server; it follows until it is [promoted](Postgres::promote) or stopped.
     pub fn standby(&self) -> Postgres {
-        let data = data_dir();
-        connected(&self.url("postgres"), async |client| {
-            let (start, stop) = match one_value(client, "SHOW server_version_num").await.parse::<u32>() {
-                Ok(number) if number < 150_000 => ("pg_start_backup('standby', true, false)", "pg_stop_backup(false)"),
-                _ => ("pg_backup_start('standby', true)", "pg_backup_stop()"),
-            };
-            // A segment that the standby still needs must not be recycled while it starts.
-            client.batch_execute("ALTER SYSTEM SET wal_keep_size = '256MB'").await?;
-            client.batch_execute("SELECT pg_reload_conf()").await?;
-            client.batch_execute(&format!("SELECT {start}")).await?;
-            copy(self.data_dir(), &data);
-            let label = one_value(client, &format!("SELECT labelfile FROM {stop}")).await;
-            std::fs::write(data.join("backup_label"), label).expect("a backup label");
-            Ok(())
-        })
-        .unwrap_or_else(|error| panic!("a backup: {error:?}"));
+        let data = self.back_up();
         std::fs::write(data.join("standby.signal"), "").expect("a signal file");
-        for name in ["backup_label", "standby.signal"] {
-            give(&data.join(name));
-        }
+        give(&data.join("standby.signal"));
         self.following(data)
+    }
+
+    /// The server as it is now, to be [put back](Postgres::put_back) later.
+    pub fn copy(&self) -> Copy {
+        let data = self.back_up();
+        // What a backup tool would have streamed.
+        let log = Command::new("cp").arg("-a").arg(self.data_dir().join("pg_wal/.")).arg(data.join("pg_wal")).status();
+        assert!(log.expect("cp").success(), "the log cannot be copied");
+        Copy { data }
+    }
+
+    /// Goes back to what was copied, on the same port: recovery ends where the copy's log ends.
+    pub fn put_back(&mut self, copy: Copy) {
+        self.stop_fast();
+        let data = &self.own_mut().data;
+        std::fs::remove_dir_all(data).expect("the data directory can be removed");
+        std::fs::rename(&copy.data, data).expect("the copy can take its place");
+        self.restart();
     }
 
     /// Waits until this standby shows everything that `primary` has written so far.
@@ -50,6 +56,28 @@ impl Postgres {
     pub fn promote(&self) {
         let done = value(&self.url("postgres"), "SELECT pg_promote(true, 60)::text");
         assert_eq!(done, "true", "the standby is not promoted");
+    }
+
+    /// The data directory, but for its log, with the label that recovery begins from.
+    fn back_up(&self) -> PathBuf {
+        let data = data_dir();
+        connected(&self.url("postgres"), async |client| {
+            let (start, stop) = match one_value(client, "SHOW server_version_num").await.parse::<u32>() {
+                Ok(number) if number < 150_000 => ("pg_start_backup('copy', true, false)", "pg_stop_backup(false)"),
+                _ => ("pg_backup_start('copy', true)", "pg_backup_stop()"),
+            };
+            // A segment that the standby still needs must not be recycled while it starts.
+            client.batch_execute("ALTER SYSTEM SET wal_keep_size = '256MB'").await?;
+            client.batch_execute("SELECT pg_reload_conf()").await?;
+            client.batch_execute(&format!("SELECT {start}")).await?;
+            copy(self.data_dir(), &data);
+            let label = one_value(client, &format!("SELECT labelfile FROM {stop}")).await;
+            std::fs::write(data.join("backup_label"), label).expect("a backup label");
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("a backup: {error:?}"));
+        give(&data.join("backup_label"));
+        data
     }
 }
 
