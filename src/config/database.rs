@@ -3,17 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
-
+use super::parameter::Parameters;
 use super::placeholder::{self, Lookup};
 use super::reader::Reader;
 use super::secret::Secret;
-use super::{Database, Ssh, SslMode, libpq, url};
+use super::{ClientCertificate, Database, Endpoint, Load, Ssh, SslMode, Target, libpq, url};
 use crate::{Error, Kind, Result};
-
-/// How long a connection may be idle before the kernel probes it, and how long sent data may stay unacknowledged: a
-/// dead peer is noticed within about half a minute instead of two hours.
-const DEAD_PEER: Duration = Duration::from_secs(30);
 
 /// The keys that `database.url` excludes.
 const PARTS: &[&str] = &[
@@ -25,45 +20,14 @@ const PARTS: &[&str] = &[
     "database.dbname",
 ];
 
-/// What one connection needs, all placeholders replaced.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// For the driver. Its `Debug` hides the password.
-    pub settings: tokio_postgres::Config,
-    /// The key `database.sslmode`, else the URL's, else `prefer`.
-    pub sslmode: SslMode,
-    /// The authorities to trust instead of the machine's own.
-    pub sslrootcert: Option<PathBuf>,
-    /// How many of its certificates.
-    pub sslrootcert_load: Load,
-    /// Our own certificate.
-    pub client_certificate: ClientCertificate,
-    /// The bastion on the way, its secrets replaced.
-    pub ssh: Option<Ssh>,
-    /// For everything until the login is done.
-    pub connect_timeout: Duration,
-}
-
-/// How many certificates of `sslrootcert` are trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Load {
-    /// All in the file.
-    #[default]
-    All,
-    /// The first alone.
-    First,
-}
-
-/// Our own certificate, where the server asks for one.
-#[derive(Clone, Debug, Default)]
-pub struct ClientCertificate {
-    /// `sslcert`: PEM, with the authorities between it and the server's if need be.
-    pub certificate: Option<PathBuf>,
-    /// `sslkey`: PEM or DER.
-    pub key: Option<PathBuf>,
-    /// `sslpassword`: the key's.
-    pub password: Option<Secret>,
-}
+/// Keys that are libpq's parameters under their own names; they go before the URL's.
+const PLAIN: &[(&str, &str)] = &[
+    ("database.options", "options"),
+    ("database.target_session_attrs", "target_session_attrs"),
+    ("database.load_balance_hosts", "load_balance_hosts"),
+    ("database.sslnegotiation", "sslnegotiation"),
+    ("database.channel_binding", "channel_binding"),
+];
 
 /// What keeps a connection from being tried.
 struct Fault {
@@ -71,42 +35,23 @@ struct Fault {
     needs: String,
 }
 
-impl SslMode {
-    /// libpq's word for a mode; `allow` counts as `prefer`, which asks for TLS first.
-    pub fn parse(word: &str) -> Option<Self> {
-        match word {
-            "disable" => Some(SslMode::Disable),
-            "allow" | "prefer" => Some(SslMode::Prefer),
-            "require" => Some(SslMode::Require),
-            "verify-ca" => Some(SslMode::VerifyCa),
-            "verify-full" => Some(SslMode::VerifyFull),
-            _ => None,
+impl Default for Database {
+    fn default() -> Self {
+        Database {
+            url: None,
+            hostname: None,
+            port: None,
+            user: None,
+            password: None,
+            dbname: None,
+            parameters: Vec::new(),
+            sslmode: None,
+            sslrootcert: None,
+            sslrootcert_load: Load::All,
+            client_certificate: ClientCertificate::default(),
+            ssh: None,
+            connect_timeout: Duration::from_secs(10),
         }
-    }
-}
-
-impl Target {
-    /// Each host with its port, in their order.
-    pub fn hosts(&self) -> Vec<(String, u16)> {
-        let names: Vec<String> = match self.settings.get_hosts() {
-            [] => self.settings.get_hostaddrs().iter().map(ToString::to_string).collect(),
-            hosts => hosts
-                .iter()
-                .map(|host| match host {
-                    Host::Tcp(name) => name.clone(),
-                    Host::Unix(directory) => directory.display().to_string(),
-                })
-                .collect(),
-        };
-        let ports = self.settings.get_ports();
-        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
-        names.into_iter().enumerate().map(|(at, name)| (name, port(at))).collect()
-    }
-
-    /// `host:port/dbname`, for messages.
-    pub fn address(&self) -> String {
-        let addresses: Vec<String> = self.hosts().iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        format!("{}/{}", addresses.join(","), self.settings.get_dbname().unwrap_or_default())
     }
 }
 
@@ -127,41 +72,39 @@ impl Database {
         let text = |key: &'static str, raw: Option<&str>| {
             raw.map(|raw| placeholder::replace(raw, lookup).map_err(|needs| Fault { key, needs })).transpose()
         };
-        let mut parsed = match text("database.url", self.url.as_ref().map(Secret::reveal))? {
+        let mut parameters = match text("database.url", self.url.as_ref().map(Secret::reveal))? {
             Some(url) => url::parse(&url).map_err(|needs| Fault { key: "database.url", needs })?,
-            None => {
-                let mut settings = tokio_postgres::Config::new();
-                for host in
-                    text("database.hostname", self.hostname.as_deref())?.iter().flat_map(|hosts| hosts.split(','))
-                {
-                    if host.trim().is_empty() {
-                        return Err(Fault { key: "database.hostname", needs: "a host's name or address".to_owned() });
-                    }
-                    settings.host(host.trim());
-                }
-                for port in text("database.port", self.port.as_deref())?.iter().flat_map(|ports| ports.split(',')) {
-                    let needs = || Fault { key: "database.port", needs: "a port from 1 to 65535".to_owned() };
-                    settings.port(port.trim().parse().ok().filter(|port| *port > 0).ok_or_else(needs)?);
-                }
-                if let Some(user) = text("database.user", self.user.as_deref())? {
-                    settings.user(user);
-                }
-                if let Some(password) = text("database.password", self.password.as_ref().map(Secret::reveal))? {
-                    settings.password(password);
-                }
-                if let Some(dbname) = text("database.dbname", self.dbname.as_deref())? {
-                    settings.dbname(dbname);
-                }
-                url::Parsed { settings, ..url::Parsed::default() }
-            }
+            None => Parameters::default(),
         };
-        libpq::fill(&mut parsed, lookup).map_err(|needs| Fault { key: "database", needs })?;
-        if let Some(password) =
-            text("database.sslpassword", self.client_certificate.password.as_ref().map(Secret::reveal))?
-        {
-            parsed.sslpassword = Some(password);
+        let parts = [
+            ("database.hostname", "host", self.hostname.as_deref()),
+            ("database.port", "port", self.port.as_deref()),
+            ("database.user", "user", self.user.as_deref()),
+            ("database.password", "password", self.password.as_ref().map(Secret::reveal)),
+            ("database.dbname", "dbname", self.dbname.as_deref()),
+            ("database.sslpassword", "sslpassword", self.client_certificate.password.as_ref().map(Secret::reveal)),
+        ];
+        for (key, name, raw) in parts {
+            if let Some(value) = text(key, raw)? {
+                parameters.set(name, value);
+            }
         }
-        let mut target = self.complete(parsed, application)?;
+        for (name, value) in &self.parameters {
+            parameters.set(name, value);
+        }
+        if let Some(mode) = self.sslmode {
+            parameters.set("sslmode", mode.word());
+        }
+        let own = &self.client_certificate;
+        for (name, path) in [("sslrootcert", &self.sslrootcert), ("sslcert", &own.certificate), ("sslkey", &own.key)] {
+            if let Some(path) = path {
+                parameters.set(name, path.display().to_string());
+            }
+        }
+        libpq::fill(&mut parameters, lookup).map_err(|needs| Fault { key: "database", needs })?;
+        let mut target = Target::of(&parameters, application, self.connect_timeout, lookup)
+            .map_err(|(name, needs)| Fault { key: self.key_of(name), needs })?;
+        target.sslrootcert_load = self.sslrootcert_load;
         if let Some(ssh) = &self.ssh {
             let secret = |key: &'static str, raw: &Option<Secret>| {
                 Ok::<_, Fault>(text(key, raw.as_ref().map(Secret::reveal))?.map(Secret::new))
@@ -171,70 +114,26 @@ impl Database {
                 key_passphrase: secret("ssh.key_passphrase", &ssh.key_passphrase)?,
                 ..ssh.clone()
             });
-            if target.settings.get_hosts().iter().any(|host| matches!(host, Host::Unix(_))) {
-                return Err(Fault {
-                    key: if self.url.is_some() { "database.url" } else { "database.hostname" },
-                    needs: "a host's name or address as ssh.host sees it, not a socket's directory".to_owned(),
-                });
+            if target.endpoints.iter().any(Endpoint::is_socket) {
+                let needs = "a host's name or address as ssh.host sees it, not a socket's directory".to_owned();
+                return Err(Fault { key: self.key_of("host"), needs });
             }
         }
         Ok(target)
     }
 
-    /// What both spellings have in common: what must be there, TLS, and the limits of time.
-    fn complete(&self, parsed: url::Parsed, application: &str) -> Result<Target, Fault> {
-        let url::Parsed { mut settings, sslmode, sslrootcert, sslcert, sslkey, sslpassword, keepalives_idle } = parsed;
-        let of = |part: &'static str| if self.url.is_some() { "database.url" } else { part };
-        let hosts = settings.get_hosts().len().max(settings.get_hostaddrs().len());
-        if hosts == 0 {
-            let key = of("database.hostname");
-            return Err(Fault { key, needs: "the server's host (or database.url with all of it)".to_owned() });
+    /// Where a parameter of libpq's is written in the configuration.
+    fn key_of(&self, name: &str) -> &'static str {
+        let own = PLAIN.iter().find(|(_, known)| *known == name && self.parameters.iter().any(|(set, _)| set == known));
+        match (own, name) {
+            (Some((key, _)), _) => key,
+            (None, "sslmode") if self.sslmode.is_some() => "database.sslmode",
+            _ if self.url.is_some() => "database.url",
+            (None, "host" | "hostaddr") => "database.hostname",
+            (None, "port") => "database.port",
+            (None, "dbname") => "database.dbname",
+            _ => "database",
         }
-        if settings.get_ports().len() > 1 && settings.get_ports().len() != hosts {
-            return Err(Fault { key: of("database.port"), needs: "one port, or one for each host".to_owned() });
-        }
-        if settings.get_dbname().unwrap_or_default().is_empty() {
-            return Err(Fault { key: of("database.dbname"), needs: "the name of the database (1014)".to_owned() });
-        }
-        let root = self.sslrootcert.clone().or(sslrootcert.map(PathBuf::from));
-        let system = root.as_ref().is_some_and(|root| root.as_os_str() == "system");
-        let asked = self.sslmode.or(sslmode);
-        // libpq's rule: with the machine's authorities anything less than verify-full would be worth nothing.
-        if system && asked.is_some_and(|mode| mode != SslMode::VerifyFull) {
-            let needs = "verify-full, since sslrootcert is system".to_owned();
-            return Err(Fault { key: of("database.sslmode"), needs });
-        }
-        let sslmode = asked.unwrap_or(if system { SslMode::VerifyFull } else { SslMode::default() });
-        if settings.get_application_name().is_none() {
-            settings.application_name(application);
-        }
-        if settings.get_connect_timeout().is_none() {
-            // One silent address must leave time for the next: a name often has two, and there may be several hosts.
-            let addresses = u32::try_from(hosts).unwrap_or(u32::MAX).saturating_add(1);
-            settings.connect_timeout(self.connect_timeout / addresses);
-        }
-        if settings.get_tcp_user_timeout().is_none() {
-            settings.tcp_user_timeout(DEAD_PEER);
-        }
-        if !keepalives_idle {
-            settings.keepalives_idle(DEAD_PEER);
-        }
-        let sslrootcert = root.filter(|_| !system);
-        let own = &self.client_certificate;
-        let client_certificate = ClientCertificate {
-            certificate: own.certificate.clone().or(sslcert.map(PathBuf::from)),
-            key: own.key.clone().or(sslkey.map(PathBuf::from)),
-            password: sslpassword.map(Secret::new),
-        };
-        Ok(Target {
-            settings,
-            sslmode,
-            sslrootcert,
-            sslrootcert_load: self.sslrootcert_load,
-            client_certificate,
-            ssh: None,
-            connect_timeout: self.connect_timeout,
-        })
     }
 }
 
@@ -247,6 +146,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Database {
     {
         reader.refuse("database.sslrootcert", format!("a PEM file that can be read: {error}"));
     }
+    let parameters = PLAIN.iter().filter_map(|(key, name)| Some((*name, reader.text(key)?))).collect();
     let connect_timeout = reader.time("database.connect_timeout");
     let database = Database {
         url: reader.raw("database.url").map(Secret::new),
@@ -255,6 +155,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Database {
         user: reader.raw("database.user"),
         password: reader.raw_secret("database.password"),
         dbname: reader.raw("database.dbname"),
+        parameters,
         sslmode,
         sslrootcert,
         sslrootcert_load: match reader.word("database.sslrootcert_load") {
@@ -292,22 +193,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Database {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SessionAttrs;
 
     fn database(url: &str) -> Database {
-        Database {
-            url: Some(Secret::new(url)),
-            hostname: None,
-            port: None,
-            user: None,
-            password: None,
-            dbname: None,
-            sslmode: None,
-            sslrootcert: None,
-            sslrootcert_load: Default::default(),
-            client_certificate: Default::default(),
-            ssh: None,
-            connect_timeout: Duration::from_secs(10),
-        }
+        Database { url: Some(Secret::new(url)), ..Database::default() }
     }
 
     #[test]
@@ -319,35 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_authorities_need_verify_full() {
-        let target = database("postgres://db/x?sslrootcert=system").resolve("a").unwrap();
-        assert_eq!((target.sslmode, target.sslrootcert), (SslMode::VerifyFull, None));
-        assert!(database("postgres://db/x?sslrootcert=system&sslmode=require").resolve("a").is_err());
-    }
-
-    #[test]
-    fn limits_of_time_are_set_unless_the_url_sets_them() {
-        let target = database("postgres://db/x").resolve("strandline shop").unwrap();
-        assert_eq!(target.settings.get_application_name(), Some("strandline shop"));
-        assert_eq!(target.settings.get_keepalives_idle(), DEAD_PEER);
-        assert_eq!(target.settings.get_tcp_user_timeout(), Some(&DEAD_PEER));
-        assert_eq!(target.settings.get_connect_timeout(), Some(&Duration::from_secs(5)));
-        let target = database("postgres://a,b,c,d/x?keepalives_idle=7&application_name=me").resolve("x").unwrap();
-        assert_eq!(target.settings.get_application_name(), Some("me"));
-        assert_eq!(target.settings.get_keepalives_idle(), Duration::from_secs(7));
-        assert_eq!(target.settings.get_connect_timeout(), Some(&Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn addresses_are_shown_without_credentials() {
-        for (url, address) in [
-            ("postgres://u:p@db/shop", "db:5432/shop"),
-            ("postgres://u:p@a:1,b:2/shop", "a:1,b:2/shop"),
-            ("host=/run/pg port=7 dbname=shop", "/run/pg:7/shop"),
-            ("hostaddr=127.0.0.1 dbname=shop", "127.0.0.1:5432/shop"),
-        ] {
-            assert_eq!(database(url).resolve("a").unwrap().address(), address);
-        }
+    fn a_key_goes_before_the_urls_parameter() {
+        let mut database = database("postgres://db/x?target_session_attrs=any");
+        database.parameters = vec![("target_session_attrs", "standby".to_owned())];
+        assert_eq!(database.resolve("a").unwrap().wanted, SessionAttrs::Standby);
+        database.parameters = vec![("sslnegotiation", "direct".to_owned())];
+        assert!(database.resolve("a").unwrap_err().to_string().contains("database.sslnegotiation"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ const fn millis(least: u64) -> Takes {
     Takes::Time(Duration::from_millis(least))
 }
 
-/// The modes of libpq; `allow` is taken for `prefer`.
+/// The modes of libpq.
 pub(super) const SSLMODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// The table. The example `config/strandline.toml` has the same keys in the same order.
@@ -106,14 +106,19 @@ pub(super) const KEYS: &[Key] = &[
     key("database.password_file", Takes::Text, None, "a file that holds the password, read again at every connection"),
     key("database.dbname", Takes::Text, None, "the database"),
     key("database.schema", Takes::Text, Some("public"), "the schema of table names and patterns that name none"),
+    key("database.options", Takes::Text, None, "settings of the session, such as \"-c statement_timeout=60000\""),
+    key("database.target_session_attrs", Takes::OneOf(&["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]), None, "which of several servers will do, as in libpq; any unless it or the URL says otherwise"),
+    key("database.load_balance_hosts", Takes::OneOf(&["disable", "random"]), None, "random: several servers in any order, as in libpq"),
     key("database.sslmode", Takes::OneOf(SSLMODES), None, "as in libpq; prefer unless it or the URL says otherwise"),
-    key("database.sslrootcert", Takes::Text, None, "PEM file of the authorities to trust; `system` for the machine's own"),
+    key("database.sslrootcert", Takes::Text, None, "file of the authorities to trust: PEM, or one in DER; `system` for the machine's own"),
     key("database.sslrootcert_load", Takes::OneOf(&["all", "first"]), Some("all"), "whether all certificates in it are trusted"),
-    key("database.sslcert", Takes::Text, None, "PEM file of our own certificate"),
+    key("database.sslcert", Takes::Text, None, "file of our own certificate: PEM or DER"),
     key("database.sslkey", Takes::Text, None, "file of its private key: PEM or DER, encrypted or not"),
     key("database.sslpassword", Takes::Secret, None, "the key's password"),
     key("database.sslpassword_file", Takes::Text, None, "a file that holds it"),
-    key("database.connect_timeout", millis(100), Some("10s"), "name, TCP, TLS and login together"),
+    key("database.sslnegotiation", Takes::OneOf(&["postgres", "direct"]), None, "direct: TLS from the first byte, as PostgreSQL 17 and later take it"),
+    key("database.channel_binding", Takes::OneOf(&["disable", "prefer", "require"]), None, "require: log in only where the password's proof is bound to the server's certificate"),
+    key("database.connect_timeout", millis(100), Some("10s"), "name, TCP, TLS and login together, of all hosts"),
     key("ssh.host", Takes::Text, None, "a bastion through which the database is reached, by the machine's ssh: a name, or a Host of ~/.ssh/config"),
     key("ssh.port", Takes::Integer(1, 65535), None, "its port; 22 unless set here or there"),
     key("ssh.user", Takes::Text, None, "the user to log in as"),

@@ -1,110 +1,82 @@
-//! What libpq takes from its surroundings where the configuration says nothing: `PG…` variables and the password file.
+//! What libpq takes from its surroundings where the configuration says nothing: `PG…` variables, service files, the password
+//! file, and certificates under `~/.postgresql`.
 
 use std::path::{Path, PathBuf};
 
-use tokio_postgres::config::{Host, TargetSessionAttrs};
-
+use super::parameter::Parameters;
 use super::placeholder::Lookup;
-use super::url::Parsed;
 
-/// Fills in what is missing. An error names the variable and what it needs.
-pub(super) fn fill(parsed: &mut Parsed, lookup: &Lookup<'_>) -> Result<(), String> {
+/// Fills in what is missing: from a service first, then from the variables. An error says what would be right.
+pub(super) fn fill(parameters: &mut Parameters, lookup: &Lookup<'_>) -> Result<(), String> {
     let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
-    let settings = &mut parsed.settings;
-    if settings.get_hosts().is_empty()
-        && settings.get_hostaddrs().is_empty()
-        && let Some(hosts) = set("PGHOST")
-    {
-        for host in hosts.split(',').map(str::trim).filter(|host| !host.is_empty()) {
-            settings.host(host);
-        }
+    if let Some(name) = parameters.get("service").map(str::to_owned).or_else(|| set("PGSERVICE")) {
+        parameters.or(service(&name, lookup)?);
     }
-    if settings.get_ports().is_empty()
-        && let Some(ports) = set("PGPORT")
-    {
-        for port in ports.split(',') {
-            settings.port(port.trim().parse().map_err(|_| "PGPORT: a port from 1 to 65535".to_owned())?);
-        }
-    }
-    if settings.get_user().is_none()
-        && let Some(user) = set("PGUSER")
-    {
-        settings.user(user);
-    }
-    if settings.get_dbname().is_none()
-        && let Some(dbname) = set("PGDATABASE")
-    {
-        settings.dbname(dbname);
-    }
-    if settings.get_options().is_none()
-        && let Some(options) = set("PGOPTIONS")
-    {
-        settings.options(options);
-    }
-    if settings.get_application_name().is_none()
-        && let Some(name) = set("PGAPPNAME")
-    {
-        settings.application_name(name);
-    }
-    if let Some(wanted) = set("PGTARGETSESSIONATTRS")
-        && settings.get_target_session_attrs() == TargetSessionAttrs::Any
-    {
-        settings.target_session_attrs(match wanted.as_str() {
-            "any" => TargetSessionAttrs::Any,
-            "read-write" => TargetSessionAttrs::ReadWrite,
-            "read-only" => TargetSessionAttrs::ReadOnly,
-            _ => return Err("PGTARGETSESSIONATTRS: any, read-write or read-only".to_owned()),
-        });
-    }
-    if parsed.sslmode.is_none()
-        && let Some(mode) = set("PGSSLMODE")
-    {
-        let known = super::SslMode::parse(&mode);
-        parsed.sslmode = Some(known.ok_or_else(|| format!("PGSSLMODE: {}", super::key::sslmodes()))?);
-    }
-    if parsed.sslrootcert.is_none() {
-        parsed.sslrootcert = set("PGSSLROOTCERT");
-    }
-    for (part, name) in [(&mut parsed.sslcert, "PGSSLCERT"), (&mut parsed.sslkey, "PGSSLKEY")] {
-        if part.is_none() {
-            *part = set(name);
-        }
-    }
-    password(parsed, lookup);
-    Ok(())
+    parameters.or_variables(set)
 }
 
-/// `PGPASSWORD`, else the password file.
-fn password(parsed: &mut Parsed, lookup: &Lookup<'_>) {
-    if parsed.settings.get_password().is_some() {
-        return;
+/// The connection that a service file describes: the user's own goes before the machine's.
+fn service(name: &str, lookup: &Lookup<'_>) -> Result<Parameters, String> {
+    let own = lookup("PGSERVICEFILE").map(PathBuf::from).or_else(|| Some(home(lookup)?.join(".pg_service.conf")));
+    let machine = lookup("PGSYSCONFDIR").unwrap_or_else(|| "/etc/postgresql-common".to_owned());
+    for path in own.into_iter().chain([PathBuf::from(machine).join("pg_service.conf")]) {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        if let Some(pairs) = section(&text, name) {
+            return Parameters::of(pairs)
+                .map_err(|needs| format!("in the service's section of {} {needs}", path.display()));
+        }
     }
-    if let Some(password) = lookup("PGPASSWORD").filter(|password| !password.is_empty()) {
-        parsed.settings.password(password);
-        return;
+    Err("a service that is described in ~/.pg_service.conf or PGSERVICEFILE".to_owned())
+}
+
+/// The `name=value` lines below `[name]`.
+fn section(text: &str, name: &str) -> Option<Vec<(String, String)>> {
+    let mut lines = text.lines().map(str::trim);
+    let wanted = format!("[{name}]");
+    lines.find(|line| *line == wanted)?;
+    let pairs =
+        lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Some(
+        pairs
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+            .collect(),
+    )
+}
+
+/// A file under `~/.postgresql` that libpq would take, if it is there.
+pub(super) fn certificate(name: &str, lookup: &Lookup<'_>) -> Option<PathBuf> {
+    Some(home(lookup)?.join(".postgresql").join(name)).filter(|path| path.is_file())
+}
+
+fn home(lookup: &Lookup<'_>) -> Option<PathBuf> {
+    lookup("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// The lines of the password file: `passfile`, or `~/.pgpass`.
+pub(super) struct PasswordFile(Option<String>);
+
+impl PasswordFile {
+    pub fn read(parameters: &Parameters, lookup: &Lookup<'_>) -> PasswordFile {
+        let path = parameters.get("passfile").map(PathBuf::from).or_else(|| Some(home(lookup)?.join(".pgpass")));
+        PasswordFile(path.and_then(|path| read_private(&path)))
     }
-    let home = || Some(PathBuf::from(lookup("HOME")?).join(".pgpass"));
-    let Some(path) = lookup("PGPASSFILE").map(PathBuf::from).or_else(home) else { return };
-    let Some(text) = read_private(&path) else { return };
-    let settings = &parsed.settings;
-    let host = match settings.get_hosts().first() {
-        Some(Host::Tcp(name)) => name.clone(),
-        // As libpq: whoever comes through a socket is at home.
-        Some(Host::Unix(_)) | None => "localhost".to_owned(),
-    };
-    let port = settings.get_ports().first().copied().unwrap_or(5432).to_string();
-    let dbname = settings.get_dbname().unwrap_or_default().to_owned();
-    let user = settings.get_user().unwrap_or_default().to_owned();
-    if let Some(password) = find(&text, [&host, &port, &dbname, &user]) {
-        parsed.settings.password(password);
+
+    /// The password for a host: its name, else its address; a socket's usual directory counts as localhost.
+    pub fn find(&self, host: &str, port: u16, dbname: &str, user: &str) -> Option<String> {
+        let host = if matches!(host, "/tmp" | "/run/postgresql" | "/var/run/postgresql") { "localhost" } else { host };
+        find(self.0.as_deref()?, [host, &port.to_string(), dbname, user])
     }
 }
 
 /// The file's text, unless others may read it: then libpq ignores it, and so do we.
 fn read_private(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let found = std::fs::metadata(path).ok()?;
+    if !found.is_file() {
+        return None;
+    }
+    if found.permissions().mode() & 0o077 != 0 {
         tracing::warn!(file = %path.display(), "the password file is ignored, as others may read it: chmod 0600");
         return None;
     }
@@ -143,44 +115,40 @@ mod tests {
 
     use super::*;
 
-    fn filled(url: &str, variables: &[(&str, &str)]) -> Result<Parsed, String> {
-        let mut parsed = super::super::url::parse(url).unwrap();
+    fn filled(url: &str, variables: &[(&str, &str)]) -> Result<Parameters, String> {
+        let mut parameters = super::super::url::parse(url).unwrap();
         let lookup =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        fill(&mut parsed, &lookup).map(|()| parsed)
+        fill(&mut parameters, &lookup).map(|()| parameters)
     }
 
     #[test]
     fn variables_fill_in_what_is_missing_and_nothing_else() {
-        let variables = [
-            ("PGHOST", "a,b"),
-            ("PGPORT", "6000"),
-            ("PGUSER", "reader"),
-            ("PGPASSWORD", "hidden"),
-            ("PGDATABASE", "shop"),
-            ("PGSSLMODE", "verify-full"),
-            ("PGAPPNAME", "me"),
-            ("PGTARGETSESSIONATTRS", "read-write"),
-        ];
-        let parsed = filled("postgres://own@db/mine", &variables).unwrap();
-        let settings = &parsed.settings;
+        let variables = [("PGHOST", "a,b"), ("PGUSER", "reader"), ("PGPASSWORD", "hidden"), ("PGDATABASE", "shop")];
+        let parameters = filled("postgres://own@db/mine", &variables).unwrap();
         assert_eq!(
-            (settings.get_hosts().len(), settings.get_user(), settings.get_dbname()),
-            (1, Some("own"), Some("mine"))
+            ["host", "user", "dbname", "password"].map(|name| parameters.get(name)),
+            [Some("db"), Some("own"), Some("mine"), Some("hidden")]
         );
-        assert_eq!((settings.get_password(), settings.get_application_name()), (Some(&b"hidden"[..]), Some("me")));
-        assert_eq!(parsed.sslmode, Some(super::super::SslMode::VerifyFull));
-        let parsed = filled("dbname=x", &variables).unwrap();
-        assert_eq!((parsed.settings.get_hosts().len(), parsed.settings.get_ports()), (2, &[6000][..]));
-        assert_eq!(parsed.settings.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(filled("dbname=x", &variables).unwrap().get("host"), Some("a,b"));
     }
 
     #[test]
-    fn a_variable_that_cannot_be_is_named() {
-        for (name, value) in [("PGPORT", "x"), ("PGSSLMODE", "full"), ("PGTARGETSESSIONATTRS", "fast")] {
-            let Err(error) = filled("host=db dbname=x", &[(name, value)]) else { panic!("{name} is taken") };
-            assert!(error.starts_with(name), "{error}");
-        }
+    fn a_service_goes_before_the_variables_and_after_the_url() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("services");
+        std::fs::write(&file, "[other]\nhost=no\n[shop]\n# comment\nhost = db\nport=7\n\n[last]\nport=9\n").unwrap();
+        let path = file.display().to_string();
+        let variables = [("PGSERVICEFILE", path.as_str()), ("PGHOST", "no"), ("PGUSER", "reader")];
+        let parameters = filled("service=shop dbname=mine port=8", &variables).unwrap();
+        assert_eq!(
+            ["host", "port", "user", "dbname"].map(|name| parameters.get(name)),
+            [Some("db"), Some("8"), Some("reader"), Some("mine")]
+        );
+        assert!(filled("service=ghost dbname=x", &variables).err().unwrap().starts_with("a service that is described"));
+        std::fs::write(&file, "[shop]\nhosst=hunter2\n").unwrap();
+        let error = filled("service=shop dbname=x", &variables).err().unwrap();
+        assert!(error.contains("the nearest to one of these is host") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]
@@ -190,18 +158,29 @@ mod tests {
         assert_eq!(find(text, ["x", "1", "y", "z"]).unwrap(), "any");
         assert_eq!(find("db:5432:shop", ["db", "5432", "shop", "reader"]), None);
         assert_eq!(find("", ["db", "5432", "shop", "reader"]), None);
+        let file = PasswordFile(Some("localhost:5432:x:u:home\n/srv/pg:5432:x:u:away".to_owned()));
+        assert_eq!(file.find("/run/postgresql", 5432, "x", "u").unwrap(), "home");
+        assert_eq!(file.find("/srv/pg", 5432, "x", "u").unwrap(), "away");
     }
 
     #[test]
     fn a_password_file_that_others_may_read_is_ignored() {
         let dir = tempfile::TempDir::new().unwrap();
-        let file = dir.path().join("pass");
+        let file = dir.path().join(".pgpass");
         std::fs::write(&file, "*:*:*:*:hidden").unwrap();
-        let path = file.display().to_string();
+        let (home, other) = (dir.path().display().to_string(), file.display().to_string());
         for (mode, found) in [(0o600, true), (0o640, false)] {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            let parsed = filled("host=db dbname=x user=u", &[("PGPASSFILE", &path)]).unwrap();
-            assert_eq!(parsed.settings.get_password().is_some(), found, "{mode:o}");
+            for (url, variable, value) in [
+                ("host=db dbname=x user=u", "PGPASSFILE", &other),
+                ("host=db dbname=x user=u", "HOME", &home),
+                (&*format!("host=db passfile={other}"), "NONE", &home),
+            ] {
+                let parameters = filled(url, &[(variable, value)]).unwrap();
+                let lookup = |name: &str| (name == variable).then(|| value.clone());
+                let password = PasswordFile::read(&parameters, &lookup).find("db", 5432, "x", "u");
+                assert_eq!(password.is_some(), found, "{mode:o} {url} {variable}");
+            }
         }
     }
 }

@@ -19,11 +19,33 @@ const OWNED: &[(&str, &str)] = &[
     ("auto.commit.enable", "no such line: progress is stored in offset.storage.topic"),
     ("enable.auto.offset.store", "no such line: progress is stored in offset.storage.topic"),
     ("auto.offset.reset", "no such line: the offsets topic is always read whole"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "no such line: tokens come from sasl.oauthbearer.token.endpoint.url"),
+    ("sasl.oauthbearer.config", "sasl.oauthbearer.token.endpoint.url, client.id and client.secret"),
+    ("sasl.oauthbearer.extensions", "no such line: extensions are not sent with a token"),
     ("enable.partition.eof", "no such line: Strandline finds a partition's end itself"),
     ("partitioner", "no such line: murmur2_random, so that keys land where Java producers put them"),
     ("message.timeout.ms", "no such line: a record waits as long as its transaction; see transaction.timeout.ms"),
     ("delivery.timeout.ms", "no such line: a record waits as long as its transaction; see transaction.timeout.ms"),
 ];
+
+/// librdkafka's properties of the client credentials grant, which Strandline asks for itself: our build of it knows none.
+const TOKENS: &[&str] = &[
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.grant.type",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.client.credentials.client.id",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
+    "https.ca.location",
+    "https.ca.pem",
+];
+
+/// Whether a property is for getting tokens, and not for librdkafka.
+pub fn is_for_tokens(property: &str) -> bool {
+    TOKENS.contains(&property)
+}
 
 /// Names of the Java client, and librdkafka's way.
 const JAVA: &[(&str, &str)] = &[
@@ -59,7 +81,7 @@ const NAMES: &[&str] = &[
     "allow.auto.create.topics", "api.version.request.timeout.ms", "batch.num.messages", "batch.size", "bootstrap.servers",
     "broker.address.family", "broker.address.ttl", "client.dns.lookup", "client.id", "client.rack", "compression.codec",
     "compression.level", "compression.type", "connections.max.idle.ms", "debug", "enable.metrics.push",
-    "enable.sasl.oauthbearer.unsecure.jwt", "enable.ssl.certificate.verification", "fetch.max.bytes", "fetch.min.bytes",
+    "enable.ssl.certificate.verification", "fetch.max.bytes", "fetch.min.bytes",
     "fetch.wait.max.ms", "heartbeat.interval.ms", "https.ca.location", "https.ca.pem", "linger.ms", "log.connection.close",
     "log_level", "max.in.flight", "max.in.flight.requests.per.connection", "message.copy.max.bytes", "message.max.bytes",
     "message.send.max.retries", "metadata.broker.list", "metadata.max.age.ms", "metadata.recovery.strategy",
@@ -68,7 +90,7 @@ const NAMES: &[&str] = &[
     "receive.message.max.bytes", "reconnect.backoff.max.ms", "reconnect.backoff.ms", "request.timeout.ms", "retries",
     "retry.backoff.max.ms", "retry.backoff.ms", "sasl.kerberos.keytab", "sasl.kerberos.principal",
     "sasl.kerberos.service.name", "sasl.mechanism", "sasl.mechanisms", "sasl.oauthbearer.client.id",
-    "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config", "sasl.oauthbearer.extensions",
+    "sasl.oauthbearer.client.secret",
     "sasl.oauthbearer.method", "sasl.oauthbearer.scope", "sasl.oauthbearer.token.endpoint.url", "sasl.password",
     "sasl.username", "security.protocol", "session.timeout.ms", "socket.connection.setup.timeout.ms",
     "socket.keepalive.enable", "socket.max.fails", "socket.nagle.disable", "socket.receive.buffer.bytes",
@@ -91,6 +113,9 @@ pub(super) fn is_sensitive(property: &str) -> bool {
 
 /// What would be right, if the property or its value is not.
 pub(super) fn check(property: &str, value: &str) -> Result<(), String> {
+    if is_for_tokens(property) {
+        return check_token(property, value);
+    }
     if let Some((_, needs)) = OWNED.iter().chain(JAVA).find(|(name, _)| *name == property) {
         return Err((*needs).to_owned());
     }
@@ -103,6 +128,58 @@ pub(super) fn check(property: &str, value: &str) -> Result<(), String> {
         }
         _ => Err("a value that librdkafka takes".to_owned()),
     }
+}
+
+fn check_token(property: &str, value: &str) -> Result<(), String> {
+    match property {
+        "sasl.oauthbearer.method" if value != "oidc" => {
+            Err("oidc, with sasl.oauthbearer.token.endpoint.url, client.id and client.secret".to_owned())
+        }
+        "sasl.oauthbearer.grant.type" if value != "client_credentials" => {
+            Err("client_credentials; no other grant is supported".to_owned())
+        }
+        "sasl.oauthbearer.token.endpoint.url" if !value.starts_with("https://") && !value.starts_with("http://") => {
+            Err("an address such as \"https://login.example.com/oauth2/token\"".to_owned())
+        }
+        _ if value.is_empty() => Err("a text that is not empty".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// What a login lacks, and the broker's answer would be a timeout: properties, and what they need.
+pub(super) fn missing(
+    is_set: impl Fn(&str) -> bool,
+    protocol: Option<&str>,
+    mechanism: Option<&str>,
+) -> Vec<(&'static str, &'static str)> {
+    const MECHANISM: (&[&str], &str) = (&["sasl.mechanism"], "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER");
+    let by_sasl = protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().starts_with("sasl"));
+    let needed: &[(&[&str], &str)] = match mechanism.map(str::to_ascii_uppercase).as_deref() {
+        None if by_sasl => &[MECHANISM],
+        Some(_) if protocol.is_none() => &[(
+            &["security.protocol"],
+            "SASL_SSL beside sasl.mechanism, or SASL_PLAINTEXT where the listener has no TLS",
+        )],
+        _ if !by_sasl => &[],
+        Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => {
+            &[(&["sasl.username"], "the user that logs in at the brokers"), (&["sasl.password"], "the user's password")]
+        }
+        Some("OAUTHBEARER") => &[
+            (&["sasl.oauthbearer.token.endpoint.url"], "the address that gives tokens"),
+            (
+                &["sasl.oauthbearer.client.id", "sasl.oauthbearer.client.credentials.client.id"],
+                "the OAuth client's name",
+            ),
+            (
+                &["sasl.oauthbearer.client.secret", "sasl.oauthbearer.client.credentials.client.secret"],
+                "the OAuth client's secret",
+            ),
+        ],
+        // GSSAPI, and what librdkafka does not know.
+        _ => return vec![("sasl.mechanism", MECHANISM.1)],
+    };
+    let lacking = needed.iter().filter(|(names, _)| !names.iter().any(|name| is_set(name)));
+    lacking.filter_map(|(names, needs)| Some((*names.first()?, *needs))).collect()
 }
 
 fn unknown(property: &str) -> String {
@@ -143,6 +220,38 @@ mod tests {
         assert_eq!(check("lingr.ms", "5").unwrap_err(), "a property of librdkafka; the nearest is linger.ms");
         assert_eq!(check("producer.linger.ms", "5").unwrap_err(), "linger.ms, without the client before it");
         assert!(check("linger.ms", "a\0b").is_err());
+    }
+
+    #[test]
+    fn a_login_that_lacks_a_part_is_told_which() {
+        let lacks = |set: &[&str], protocol, mechanism| -> Vec<&str> {
+            missing(|name| set.contains(&name), protocol, mechanism).into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(lacks(&[], None, None), [""; 0]);
+        assert_eq!(lacks(&[], Some("SASL_SSL"), None), ["sasl.mechanism"]);
+        assert_eq!(lacks(&[], Some("sasl_ssl"), Some("GSSAPI")), ["sasl.mechanism"]);
+        assert_eq!(lacks(&[], None, Some("PLAIN")), ["security.protocol"]);
+        assert_eq!(lacks(&["sasl.username"], Some("SASL_SSL"), Some("PLAIN")), ["sasl.password"]);
+        assert_eq!(
+            lacks(&["sasl.oauthbearer.client.credentials.client.id"], Some("SASL_SSL"), Some("OAUTHBEARER")),
+            ["sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.client.secret"]
+        );
+    }
+
+    #[test]
+    fn tokens_are_asked_for_by_ourselves() {
+        for (property, value, fine) in [
+            ("sasl.oauthbearer.method", "oidc", true),
+            ("sasl.oauthbearer.method", "default", false),
+            ("sasl.oauthbearer.grant.type", "client_credentials", true),
+            ("sasl.oauthbearer.token.endpoint.url", "https://login/token", true),
+            ("sasl.oauthbearer.token.endpoint.url", "login/token", false),
+            ("sasl.oauthbearer.client.secret", "", false),
+            ("sasl.oauthbearer.extensions", "logicalCluster=x", false),
+            ("https.ca.location", "/etc/ca.pem", true),
+        ] {
+            assert_eq!(check(property, value).is_ok(), fine, "{property} {value}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod librdkafka;
 mod load;
 mod naming;
 mod nearest;
+mod parameter;
 mod placeholder;
 mod polling;
 mod problem;
@@ -23,6 +24,7 @@ mod secret;
 mod section;
 mod several;
 mod ssh;
+mod target;
 mod toml;
 mod unit;
 mod url;
@@ -31,8 +33,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use database::{ClientCertificate, Load, Target};
 pub use effective::{Effective, effective};
+pub use librdkafka::is_for_tokens;
 pub use load::{Sources, load};
 pub use naming::{Header, Naming};
 pub use polling::{OnChange, OnDefaultAdded, Polling, Schedule};
@@ -41,6 +43,7 @@ pub use query::blank as blank_literals;
 pub use secret::{Secret, redact};
 pub use several::{files, load_all};
 pub use ssh::Ssh;
+pub use target::{ClientCertificate, Endpoint, Load, SessionAttrs, Target, TlsVersion};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -115,6 +118,8 @@ pub struct Database {
     pub password: Option<Secret>,
     /// `database.dbname`.
     pub dbname: Option<String>,
+    /// `database.options`, `target_session_attrs` and their like, by libpq's names; they go before the URL's.
+    pub parameters: Vec<(&'static str, String)>,
     /// `database.sslmode`; goes before the URL's.
     pub sslmode: Option<SslMode>,
     /// `database.sslrootcert`: PEM, every certificate in it is trusted; `system`: the machine's own.
@@ -134,7 +139,9 @@ pub struct Database {
 pub enum SslMode {
     /// No TLS.
     Disable,
-    /// TLS if the server offers it; nobody is verified.
+    /// TLS only where the server refuses a connection without; nobody is verified.
+    Allow,
+    /// TLS if the server offers it; nobody is verified unless `sslrootcert` is set.
     #[default]
     Prefer,
     /// TLS, or no connection; nobody is verified unless `sslrootcert` is set.

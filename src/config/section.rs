@@ -244,6 +244,14 @@ fn kafka(reader: &mut Reader<'_>) -> Kafka {
     if !named || servers.iter().filter_map(|name| properties.get(*name)).any(|value| value.reveal().trim().is_empty()) {
         reader.refuse("kafka.bootstrap.servers", "Kafka's brokers, host:port with commas between them");
     }
+    let said = |name: &str| properties.get(name).map(|value: &Secret| value.reveal().to_owned());
+    let mechanism = said("sasl.mechanism").or_else(|| said("sasl.mechanisms"));
+    let protocol = said("security.protocol");
+    for (property, needs) in
+        librdkafka::missing(|name| reader.is_set(&format!("kafka.{name}")), protocol.as_deref(), mechanism.as_deref())
+    {
+        reader.refuse(&format!("kafka.{property}"), needs);
+    }
     Kafka { properties }
 }
 

@@ -1,154 +1,62 @@
-//! Connection strings as libpq reads them: `postgres://…` and `key=value` pairs.
-//!
-//! The driver refuses libpq's `sslmode=verify-full` and `sslrootcert`, so those are taken out first. No message quotes a
-//! value, and none quotes a name that is not libpq's own: both may be pieces of a badly quoted password.
+//! Connection strings as libpq reads them: `postgres://…` and `key=value` pairs. No message quotes a piece of the string, as it
+//! may be one of a badly quoted password.
 
-use super::SslMode;
-
-/// A connection string, with what the driver does not take beside it.
-#[derive(Default)]
-pub(super) struct Parsed {
-    pub settings: tokio_postgres::Config,
-    pub sslmode: Option<SslMode>,
-    pub sslrootcert: Option<String>,
-    pub sslcert: Option<String>,
-    pub sslkey: Option<String>,
-    pub sslpassword: Option<String>,
-    /// Whether it says when to probe an idle connection; the driver does not tell.
-    pub keepalives_idle: bool,
-}
-
-/// What the driver understands.
-const TAKEN: &[&str] = &[
-    "user",
-    "password",
-    "dbname",
-    "options",
-    "application_name",
-    "sslnegotiation",
-    "host",
-    "hostaddr",
-    "port",
-    "connect_timeout",
-    "tcp_user_timeout",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_retries",
-    "target_session_attrs",
-    "channel_binding",
-    "load_balance_hosts",
-];
-
-/// What we take out before it.
-const OWN: &[&str] = &["sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"];
-
-/// What libpq and others understand and Strandline does not, with what to do instead.
-const REFUSED: &[(&str, &str)] = &[
-    ("ssl", "sslmode=require"),
-    ("schema", "the key database.schema"),
-    ("pgbouncer", "no such parameter; transaction pooling works without it"),
-    ("keepalives_count", "keepalives_retries"),
-    ("client_encoding", "no such parameter; Strandline always speaks UTF8"),
-    ("fallback_application_name", "application_name"),
-    ("passfile", "the key database.password_file"),
-    ("service", "the connection's own parameters; service files are not read"),
-    ("sslcrl", "no such parameter; revocation lists are not read"),
-    ("sslcrldir", "no such parameter; revocation lists are not read"),
-    ("sslcompression", "no such parameter"),
-    ("sslsni", "no such parameter; the server's name is always sent"),
-    ("gssencmode", "no such parameter; Kerberos is not supported"),
-    ("krbsrvname", "no such parameter; Kerberos is not supported"),
-    ("requirepeer", "no such parameter"),
-    ("require_auth", "no such parameter"),
-    ("replication", "no such parameter; Strandline needs no replication"),
-];
+use super::parameter::Parameters;
 
 /// Reads a connection string. The error says what would be right.
-pub(super) fn parse(text: &str) -> Result<Parsed, String> {
+pub(super) fn parse(text: &str) -> Result<Parameters, String> {
     let text = text.trim();
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        let (address, query) = split_url(text)?;
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').ok_or("name=value pairs after the question mark")?;
-            Ok((decode(name)?, decode(value)?, pair.to_owned()))
-        });
-        let (mut parsed, rest) = take_ssl(pairs.collect::<Result<Vec<_>, String>>()?)?;
-        let url = if rest.is_empty() { address.to_owned() } else { format!("{address}?{}", rest.join("&")) };
-        parsed.settings = read(&url)?;
-        Ok(parsed)
+    let scheme = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    if let Some(rest) = scheme {
+        Parameters::of(of_url(rest)?)
     } else if text.starts_with("jdbc:") {
         Err("postgres://user:password@host:5432/dbname; this is a JDBC URL".to_owned())
     } else if text.contains('=') && !text.contains("://") {
-        let pairs = pairs(text)?.into_iter().map(|(name, value)| {
-            let quoted = format!("{name}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
-            (name, value, quoted)
-        });
-        let (mut parsed, rest) = take_ssl(pairs.collect())?;
-        parsed.settings = read(&rest.join(" "))?;
-        Ok(parsed)
+        Parameters::of(pairs(text)?)
     } else {
         Err("postgres://user:password@host:5432/dbname, or host=… dbname=… pairs".to_owned())
     }
 }
 
-/// The URL up to its question mark, and what comes after. User and password end at the first `@`, as in libpq.
-fn split_url(text: &str) -> Result<(&str, &str), String> {
-    let start = text.find('@').map_or(0, |at| at + 1);
-    let (credentials, rest) = text.split_at(start);
-    let end = rest.find('?').unwrap_or(rest.len());
-    let (address, query) = rest.split_at(end);
+/// What comes after `postgres://`, as parameters. User and password end at the first `@`, as in libpq.
+fn of_url(rest: &str) -> Result<Vec<(String, String)>, String> {
+    let (credentials, address) = rest.split_once('@').unwrap_or(("", rest));
+    let (address, query) = address.split_once('?').unwrap_or((address, ""));
     if !credentials.is_empty() && address.contains('@') {
         return Err("an @ in user or password written as %40".to_owned());
     }
-    Ok((text.get(..start + end).unwrap_or(text), query.strip_prefix('?').unwrap_or_default()))
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let (hosts, dbname) = address.split_once('/').unwrap_or((address, ""));
+    let (mut names, mut ports) = (Vec::new(), Vec::new());
+    for host in hosts.split(',') {
+        let (name, port) = host_and_port(host)?;
+        names.push(decode(name)?);
+        ports.push(decode(port)?);
+    }
+    let several = |all: Vec<String>| if all.iter().all(String::is_empty) { String::new() } else { all.join(",") };
+    let mut pairs = vec![("user", decode(user)?), ("password", decode(password)?), ("dbname", decode(dbname)?)];
+    pairs.extend([("host", several(names)), ("port", several(ports))]);
+    let mut pairs: Vec<_> = pairs
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or("name=value pairs after the question mark")?;
+        pairs.push((decode(name)?, decode(value)?));
+    }
+    Ok(pairs)
 }
 
-/// Takes the TLS parameters out, and refuses what nobody understands. A pair is (name, value, as it was written).
-fn take_ssl(pairs: Vec<(String, String, String)>) -> Result<(Parsed, Vec<String>), String> {
-    let mut parsed = Parsed::default();
-    let mut rest = Vec::new();
-    for (name, value, written) in pairs {
-        match name.as_str() {
-            "sslmode" => {
-                let mode = SslMode::parse(&value).ok_or_else(|| format!("sslmode as {}", super::key::sslmodes()))?;
-                parsed.sslmode = Some(mode);
-            }
-            "sslrootcert" => parsed.sslrootcert = Some(value),
-            "sslcert" => parsed.sslcert = Some(value),
-            "sslkey" => parsed.sslkey = Some(value),
-            "sslpassword" => parsed.sslpassword = Some(value),
-            name if TAKEN.contains(&name) => {
-                parsed.keepalives_idle |= name == "keepalives_idle";
-                rest.push(written);
-            }
-            name => return Err(unknown(name)),
-        }
+/// `db:5432`, `[::1]:5432`.
+fn host_and_port(text: &str) -> Result<(&str, &str), String> {
+    let Some(address) = text.strip_prefix('[') else { return Ok(text.split_once(':').unwrap_or((text, ""))) };
+    let (address, port) = address.split_once(']').ok_or("a closing bracket after an IPv6 address")?;
+    match port.strip_prefix(':') {
+        Some(port) => Ok((address, port)),
+        None if port.is_empty() => Ok((address, "")),
+        None => Err("a colon between an IPv6 address in brackets and its port".to_owned()),
     }
-    Ok((parsed, rest))
-}
-
-fn unknown(name: &str) -> String {
-    if let Some((name, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-        return format!("{instead} (instead of the parameter {name})");
-    }
-    match super::nearest::nearest(name, TAKEN.iter().chain(OWN.iter()).copied()) {
-        Some(near) => format!("known parameters only; the nearest to one of these is {near}"),
-        None => format!("known parameters only: {}, {}", TAKEN.join(", "), OWN.join(", ")),
-    }
-}
-
-/// The driver's reading. Its errors name parameters alone, never values; a stray character it would name is left out.
-fn read(text: &str) -> Result<tokio_postgres::Config, String> {
-    text.parse().map_err(|error: tokio_postgres::Error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        match cause.strip_prefix("invalid value for option ") {
-            Some(name) => format!("a valid value for {name}"),
-            None => {
-                "a connection string as libpq reads it; % and @ in user or password are written %25 and %40".to_owned()
-            }
-        }
-    })
 }
 
 /// `name=value` pairs with white space between them; a value may be quoted by `'`, and `\` takes the next character as it is.
@@ -211,23 +119,44 @@ pub(super) fn decode(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio_postgres::config::Host;
 
     #[test]
-    fn libpqs_tls_parameters_are_understood_in_both_spellings() {
+    fn both_spellings_say_the_same() {
         for text in [
             "postgres://u:p@db:6432/shop?sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem&connect_timeout=3",
             "postgresql://u:p@db:6432/shop?connect_timeout=3&sslrootcert=/etc/ca.pem&sslmode=verify-full",
             "host=db port=6432 user=u password=p dbname=shop sslmode = verify-full sslrootcert='/etc/ca.pem' connect_timeout=3",
+            "postgres://?host=db&port=6432&user=u&password=p&dbname=shop&sslmode=verify-full&sslrootcert=/etc/ca.pem&connect_timeout=3",
         ] {
             let parsed = parse(text).unwrap();
-            assert_eq!(parsed.sslmode, Some(SslMode::VerifyFull));
-            assert_eq!(parsed.sslrootcert.as_deref(), Some("/etc/ca.pem"));
-            assert_eq!(parsed.settings.get_hosts(), [Host::Tcp("db".into())]);
-            assert_eq!(parsed.settings.get_ports(), [6432]);
-            assert_eq!(parsed.settings.get_dbname(), Some("shop"));
-            assert_eq!(parsed.settings.get_password(), Some(b"p".as_slice()));
-            assert!(parsed.settings.get_connect_timeout().is_some());
+            for (name, value) in [
+                ("sslmode", "verify-full"),
+                ("sslrootcert", "/etc/ca.pem"),
+                ("host", "db"),
+                ("port", "6432"),
+                ("user", "u"),
+                ("password", "p"),
+                ("dbname", "shop"),
+                ("connect_timeout", "3"),
+            ] {
+                assert_eq!(parsed.get(name), Some(value), "{text}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn hosts_of_every_kind_are_taken_apart() {
+        for (text, host, port) in [
+            ("postgres://a,b:7/x", "a,b", ",7"),
+            ("postgres://a:6,b:7/x", "a,b", "6,7"),
+            ("postgres://[::1]:6,[fe80::2]/x", "::1,fe80::2", "6,"),
+            ("postgres://%2Frun%2Fpostgresql/x", "/run/postgresql", ""),
+            ("postgres://u@/x?host=/run/postgresql", "/run/postgresql", ""),
+            ("postgres:///x", "", ""),
+        ] {
+            let parsed = parse(text).unwrap();
+            assert_eq!((parsed.get("host").unwrap_or(""), parsed.get("port").unwrap_or("")), (host, port), "{text}");
+            assert_eq!(parsed.get("dbname"), Some("x"), "{text}");
         }
     }
 
@@ -236,29 +165,22 @@ mod tests {
         for (text, password) in [
             ("postgres://u:a%40b%2Fc%25@db/x", "a@b/c%"),
             ("postgres://u:a?b/c@db/x?sslmode=require", "a?b/c"),
+            ("postgres://u:a:b@db/x", "a:b"),
             ("host=db password='it\\'s a \\\\ =' dbname=x", "it's a \\ ="),
             ("host=db password=a\\ b dbname=x", "a b"),
-            ("host=db password='' dbname=x", ""),
         ] {
             let parsed = parse(text).unwrap_or_else(|needs| panic!("{text}: {needs}"));
-            assert_eq!(parsed.settings.get_password(), Some(password.as_bytes()), "{text}");
+            assert_eq!(parsed.get("password"), Some(password), "{text}");
         }
+        assert_eq!(parse("host=db password='' dbname=x").unwrap().get("password"), None);
     }
 
     #[test]
     fn what_is_wrong_is_said_without_quoting_the_string() {
         for (text, needs) in [
             ("postgres://u:hun@ter2@db/x", "an @ in user or password written as %40"),
-            ("postgres://u:p@db/x?ssl=true", "sslmode=require (instead of the parameter ssl)"),
-            (
-                "postgres://u:p@db/x?conect_timeout=3",
-                "known parameters only; the nearest to one of these is connect_timeout",
-            ),
-            (
-                "postgres://u:p@db/x?sslmode=hunter2",
-                "sslmode as disable, allow, prefer, require, verify-ca or verify-full",
-            ),
-            ("postgres://u:p@db:hunter2/x", "a valid value for `port`"),
+            ("postgres://u:p@[::1/x", "a closing bracket after an IPv6 address"),
+            ("postgres://u:p@[::1]5432/x", "a colon between an IPv6 address in brackets and its port"),
             ("postgres://u:p@db/x?hunter2", "name=value pairs after the question mark"),
             ("jdbc:postgresql://db/x", "postgres://user:password@host:5432/dbname; this is a JDBC URL"),
             ("mysql://db/x", "postgres://user:password@host:5432/dbname, or host=… dbname=… pairs"),

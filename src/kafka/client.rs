@@ -1,14 +1,17 @@
 //! Client settings: the user's `[kafka]` over our defaults, under what Strandline owns. Logs of the client go to ours.
 
+use std::ffi::CString;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::config::Kafka;
+use super::oauth::Grant;
+use super::trouble::Trouble;
+use crate::config::{Kafka, is_for_tokens};
 use crate::{Error, Kind};
 
 /// Settings that any client shares.
@@ -18,21 +21,112 @@ pub fn settings(kafka: &Kafka, connector: &str) -> ClientConfig {
     settings.set("connections.max.idle.ms", "540000");
     settings.set("socket.keepalive.enable", "true");
     settings.set_log_level(RDKafkaLogLevel::Warning);
-    for (name, value) in &kafka.properties {
+    for (name, value) in kafka.properties.iter().filter(|(name, _)| !is_for_tokens(name)) {
         settings.set(name, value.reveal());
     }
     settings
 }
 
+/// A question to the brokers, asked again and again until the deadline, or until it is clear that waiting does not help.
+pub(super) fn ask<T>(
+    consumer: &BaseConsumer<Context>,
+    timeout: Duration,
+    what: impl Fn() -> String,
+    question: impl Fn(&BaseConsumer<Context>, Duration) -> Result<T, KafkaError>,
+) -> crate::Result<T> {
+    const SLICE: Duration = Duration::from_secs(1);
+    let deadline = Instant::now() + timeout;
+    let context = consumer.context();
+    context.forget();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match question(consumer, left.min(SLICE)) {
+            Ok(answer) => return Ok(answer),
+            Err(error) if left <= SLICE || context.is_lasting() => return Err(context.unreachable(what(), error)),
+            Err(_) => {}
+        }
+    }
+}
+
 /// The client's log and errors, as ours; the same text at most once in a while, as a broker that is away is told of at
 /// every attempt, and each error comes twice.
-#[derive(Default)]
 pub struct Context {
     last: Mutex<Option<(String, Instant)>>,
+    /// What keeps us from the brokers, as far as it is known.
+    trouble: Mutex<Option<Trouble>>,
+    /// Where tokens come from.
+    grant: Option<Grant>,
 }
 
 impl Context {
     const SILENCE: Duration = Duration::from_secs(30);
+
+    /// Of a client of these brokers.
+    pub fn of(kafka: &Kafka) -> Context {
+        Context { last: Mutex::default(), trouble: Mutex::default(), grant: Grant::of(kafka) }
+    }
+
+    /// Kafka does not answer: why, as far as the log tells.
+    pub fn unreachable(&self, what: impl Into<String>, error: KafkaError) -> Error {
+        match self.trouble() {
+            Some(trouble) => Error::new(Kind::Kafka, what).because(trouble.said.as_str()).hint(trouble.hint()),
+            None => unreachable(what, error),
+        }
+    }
+
+    /// Whether what keeps us away is for a person to mend.
+    pub fn is_lasting(&self) -> bool {
+        self.trouble().is_some_and(|trouble| trouble.lasts())
+    }
+
+    /// Gives a client a token that nobody polls for: an admin client serves no events. Blocks.
+    pub fn log_in(&self, client: &Client<Context>) {
+        let Some(Ok(token)) = self.grant.as_ref().map(|_| self.generate_oauth_token(None)) else { return };
+        let (Ok(text), Ok(principal)) = (CString::new(token.token), CString::new(token.principal_name)) else { return };
+        let mut said = [0; 512];
+        // SAFETY: the client lives, the texts do until the call returns, and the room for its words is as long as is said.
+        let code = unsafe {
+            rdkafka_sys::rd_kafka_oauthbearer_set_token(
+                client.native_ptr(),
+                text.as_ptr(),
+                token.lifetime_ms,
+                principal.as_ptr(),
+                std::ptr::null_mut(),
+                0,
+                said.as_mut_ptr(),
+                said.len(),
+            )
+        };
+        if code != rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            tracing::warn!(target: "kafka", "the OAUTHBEARER token cannot be used");
+        }
+    }
+
+    /// Whether the log tells nothing.
+    pub fn trouble_free(&self) -> bool {
+        self.trouble().is_none()
+    }
+
+    /// What was in the way before may be gone.
+    pub fn forget(&self) {
+        if let Ok(mut trouble) = self.trouble.lock() {
+            *trouble = None;
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().ok()?.clone()
+    }
+
+    fn hear(&self, line: &str) {
+        // What a person must mend is not forgotten over a broker that is away besides.
+        if let Some(heard) = Trouble::heard(line)
+            && let Ok(mut trouble) = self.trouble.lock()
+            && (heard.lasts() || !trouble.as_ref().is_some_and(Trouble::lasts))
+        {
+            *trouble = Some(heard);
+        }
+    }
 
     fn is_news(&self, text: &str) -> bool {
         // A broker's text carries a count of milliseconds that differs each time.
@@ -47,7 +141,20 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let grant = self.grant.as_ref().ok_or("kafka.\"sasl.oauthbearer.token.endpoint.url\" is not set")?;
+        let token = grant.token();
+        if let Err(why) = &token {
+            tracing::warn!(target: "kafka", "no OAUTHBEARER token: {why}");
+            self.hear(&format!("no OAUTHBEARER token: {why}"));
+        }
+        Ok(token?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.hear(message);
         // Producer settings given to a consumer are told as a warning each time; they are meant for the producer.
         if facility == "CONFWARN" || !self.is_news(message) {
             return;
@@ -79,5 +186,7 @@ pub fn unbuildable(error: KafkaError) -> Error {
 
 /// Kafka does not answer.
 pub fn unreachable(what: impl Into<String>, error: KafkaError) -> Error {
-    Error::new(Kind::Kafka, what).because(error).hint("check kafka.\"bootstrap.servers\" and that the brokers are up")
+    Error::new(Kind::Kafka, what).because(error).hint(
+        "check kafka.\"bootstrap.servers\", that the brokers are up, and that kafka.\"security.protocol\" is the listener's (SASL_SSL, say)",
+    )
 }

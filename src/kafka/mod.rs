@@ -4,10 +4,12 @@ mod batch;
 mod claim;
 mod client;
 mod murmur2;
+mod oauth;
 mod offsets;
 mod producer;
 mod refusal;
 mod topics;
+mod trouble;
 
 pub use batch::Batch;
 pub use claim::Claim;

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Map, Value};
 
 use super::claim::Claim;
-use super::client::{Context, settings, unbuildable, unreachable};
+use super::client::{Context, ask, settings, unbuildable, unreachable};
 use super::murmur2;
 use super::topics::{Admin, Wanted};
 use crate::config::{Kafka, OffsetStorage};
@@ -239,18 +239,26 @@ impl OffsetsTopic {
 
     /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
     fn end(&self, consumer: &BaseConsumer<Context>, partition: i32) -> Result<i64> {
-        let watermarks = consumer.fetch_watermarks(&self.name, partition, TIMEOUT);
+        let watermarks = ask(
+            consumer,
+            TIMEOUT,
+            || format!("{} does not answer", self.name),
+            |consumer, slice| {
+                // Events alone, a token's renewal among them: while nobody reads, nothing is assigned.
+                if let Ok(_reading) = self.reading.try_lock() {
+                    drop(consumer.poll(Duration::ZERO));
+                }
+                consumer.fetch_watermarks(&self.name, partition, slice)
+            },
+        );
         match watermarks {
             Ok((_, end)) => Ok(end),
-            Err(error) => {
-                self.look_for()?;
-                Err(unreachable(format!("{} does not answer", self.name), error))
-            }
+            Err(error) => self.look_for().and(Err(error)),
         }
     }
 
-    /// Fails if the topic is not there any more, or was made anew with fewer partitions. One that was just made is not known to every broker at once, so it is
-    /// looked for more than once; whether Kafka answers at all is not judged here. Blocks.
+    /// Fails if the topic is not there any more, or was made anew with fewer partitions. One that was just made is not known
+    /// to every broker at once, so it is looked for more than once; whether Kafka answers at all is not judged here. Blocks.
     pub fn look_for(&self) -> Result<()> {
         const LOOKS: usize = 4;
         let is_missing = || {
@@ -295,7 +303,10 @@ fn consumer(kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsu
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
     config.set("isolation.level", isolation).set("fetch.wait.max.ms", "10").set("queued.max.messages.kbytes", "8192");
-    config.create_with_context(Context::default()).map_err(unbuildable)
+    let consumer: BaseConsumer<Context> = config.create_with_context(Context::of(kafka)).map_err(unbuildable)?;
+    // The first token, if there is to be one.
+    drop(consumer.poll(Duration::ZERO));
+    Ok(consumer)
 }
 
 fn is_passing(code: Code) -> bool {

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Message, OwnedHeaders};
@@ -64,13 +65,21 @@ impl Drop for Topic {
 }
 
 /// Keeps the first report of a failure.
-#[derive(Default)]
 struct Context {
     client: client::Context,
     failed: Mutex<Option<(String, Code)>>,
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        config: Option<&str>,
+    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.client.generate_oauth_token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.client.log(level, facility, message);
     }
@@ -142,7 +151,9 @@ impl Producer {
         }
         Ok(Producer {
             topics: HashMap::new(),
-            inner: config.create_with_context(Context::default()).map_err(unbuildable)?,
+            inner: config
+                .create_with_context(Context { client: client::Context::of(kafka), failed: Mutex::default() })
+                .map_err(unbuildable)?,
             exactly_once: transactional_id.is_some(),
             transaction_timeout: Duration::from_millis(millis),
         })
@@ -416,16 +427,24 @@ impl Producer {
         mut call: impl FnMut(&BaseProducer<Context>, Duration) -> std::result::Result<(), KafkaError>,
     ) -> Result<()> {
         const SLICE: Duration = Duration::from_secs(5);
+        self.context().forget();
         loop {
+            // Events, a token's renewal among them.
+            self.poll();
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match call(&self.inner, left.min(SLICE).max(Duration::from_millis(100))) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if !is_unfinished(&error) || Instant::now() >= deadline {
+            let lasting = self.context().is_lasting();
+            if !is_unfinished(&error) || lasting || Instant::now() >= deadline {
                 return Err(self.explain(what, error));
             }
         }
+    }
+
+    fn context(&self) -> &client::Context {
+        &self.inner.client().context().client
     }
 
     fn explain(&self, what: &str, error: KafkaError) -> Error {
@@ -446,11 +465,11 @@ impl Producer {
             (_, KafkaError::Transaction(detail)) if detail.txn_requires_abort() => {
                 Error::new(Kind::Transaction, what).because(detail.string())
             }
-            (_, KafkaError::Transaction(detail)) => {
+            (_, KafkaError::Transaction(detail)) if self.context().trouble_free() => {
                 let detail = detail.string();
                 Error::new(Kind::Kafka, what).because(detail).hint("check kafka.\"bootstrap.servers\" and that the brokers are up")
             }
-            _ => Error::new(Kind::Kafka, what).because(error).hint("check kafka.\"bootstrap.servers\" and that the brokers are up"),
+            _ => self.context().unreachable(what, error),
         }
     }
 }

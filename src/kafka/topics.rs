@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
 
-use super::client::{Context, settings, unbuildable, unreachable};
+use super::client::{Context, ask, settings, unbuildable, unreachable};
 use crate::config::{Kafka, Topic};
 use crate::{Error, Kind, Result};
 
@@ -35,15 +36,31 @@ impl Admin {
         let mut asking = settings(kafka, connector);
         asking.set("group.id", format!("strandline-{connector}")).set("allow.auto.create.topics", "false");
         Ok(Admin {
-            client: settings(kafka, connector).create_with_context(Context::default()).map_err(unbuildable)?,
-            metadata: asking.create_with_context(Context::default()).map_err(unbuildable)?,
+            client: settings(kafka, connector).create_with_context(Context::of(kafka)).map_err(unbuildable)?,
+            metadata: asking.create_with_context(Context::of(kafka)).map_err(unbuildable)?,
         })
     }
 
     /// How many brokers answer.
     pub fn reach(&self) -> Result<usize> {
-        let metadata = self.metadata.fetch_metadata(None, TIMEOUT);
-        metadata.map(|metadata| metadata.brokers().len()).map_err(|error| unreachable("Kafka does not answer", error))
+        self.metadata(None, || "Kafka does not answer".to_owned()).map(|metadata| metadata.brokers().len())
+    }
+
+    fn log_in(&self) {
+        let client = self.client.inner();
+        client.context().log_in(client);
+    }
+
+    fn away(&self, what: String, error: KafkaError) -> Error {
+        self.client.inner().context().unreachable(what, error)
+    }
+
+    fn metadata(&self, topic: Option<&str>, what: impl Fn() -> String) -> Result<Metadata> {
+        ask(&self.metadata, TIMEOUT, what, |consumer, slice| {
+            // Nothing is assigned: it serves events alone, a token's renewal among them.
+            drop(consumer.poll(Duration::ZERO));
+            consumer.fetch_metadata(topic, slice)
+        })
     }
 
     /// Makes sure that a table's topic is there; whether it had to be made.
@@ -71,9 +88,7 @@ impl Admin {
 
     /// The number of partitions of a topic whose partitions all have a leader; `None`: there is no such topic.
     pub(super) fn partitions(&self, name: &str) -> Result<Option<i32>> {
-        let metadata = self.metadata.fetch_metadata(Some(name), TIMEOUT);
-        let metadata =
-            metadata.map_err(|error| unreachable(format!("Kafka does not say whether topic {name} exists"), error))?;
+        let metadata = self.metadata(Some(name), || format!("Kafka does not say whether topic {name} exists"))?;
         let Some(topic) = metadata.topics().first() else { return Ok(None) };
         match topic.error().map(Code::from) {
             None => {}
@@ -100,8 +115,9 @@ impl Admin {
             topic = topic.set(key, value);
         }
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+        self.log_in();
         let answers = self.client.create_topics(&[topic], &options).await;
-        let answers = answers.map_err(|error| unreachable(format!("topic {name} could not be created"), error))?;
+        let answers = answers.map_err(|error| self.away(format!("topic {name} could not be created"), error))?;
         for answer in answers {
             match answer {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
@@ -127,9 +143,10 @@ impl Admin {
     /// A topic's setting, if the broker tells.
     pub(super) async fn setting(&self, topic: &str, name: &str) -> Result<Option<String>> {
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        self.log_in();
         let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
         let answers =
-            answers.map_err(|error| unreachable(format!("the settings of topic {topic} are not told"), error))?;
+            answers.map_err(|error| self.away(format!("the settings of topic {topic} are not told"), error))?;
         // Without the right to see settings we go on: the topic was made by somebody who had it.
         let found =
             answers.into_iter().flatten().find_map(|resource| resource.get(name).and_then(|entry| entry.value.clone()));

@@ -4,19 +4,14 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use postgres_native_tls::MakeTlsConnector;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client};
 
-use super::error::{classify_connecting, timed_out};
+use super::reach::reach;
 use super::tls;
-use super::tunnel::Tunnel;
-use crate::config::{Database, Ssh, Target};
-use crate::{Error, Kind, Result};
+use crate::Result;
+use crate::config::Database;
 
 /// A connection. Dropping it closes the socket before `drop` returns, in the middle of a COPY too: a server that is
 /// blocked in sending then fails at once and gives up its locks, and needs neither the runtime's next turn nor ours.
@@ -29,90 +24,29 @@ pub struct Connection {
 impl Connection {
     /// Connects as configured; passwords and certificates are read anew. `pg_stat_activity` shows `strandline <connector>`.
     ///
-    /// Everything up to the end of the login takes at most `database.connect_timeout`, as a server that accepts and then
+    /// Of several servers the first that will do is taken. Everything up to the end of the login takes at most
+    /// `database.connect_timeout`, as a server that accepts and then
     /// stays silent would hold us for ever. Fails as [`Unreachable`](crate::Kind::Unreachable),
     /// [`Refused`](crate::Kind::Refused) or [`Transient`](crate::Kind::Transient), with Hevo's number, the address and the
     /// server's own words.
     pub async fn open(database: &Database, connector: &str) -> Result<Connection> {
-        let mut target = database.resolve(&format!("strandline {connector}"))?;
-        let address = target.address();
-        let tls = tls::connector(&target)?;
-        target.settings.ssl_mode(tls::driver_mode(target.sslmode));
-        if let Some(ssh) = &target.ssh {
-            return through(ssh, &target, tls).await;
-        }
-        match tokio::time::timeout(target.connect_timeout, target.settings.connect(tls)).await {
-            Err(_) => Err(timed_out(&address, target.connect_timeout)),
-            Ok(Err(error)) => Err(classify_connecting(error, &address)),
-            Ok(Ok((client, connection))) => Ok(Connection { client, _driver: Driver::spawn(connection) }),
-        }
+        let target = database.resolve(&format!("strandline {connector}"))?;
+        reach(&target, &tls::connector(&target)?).await
+    }
+
+    /// Of a login that is done.
+    pub(super) fn drive<S, T>(client: Client, connection: tokio_postgres::Connection<S, T>) -> Connection
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Connection { client, _driver: Driver::spawn(connection) }
     }
 
     /// For statements. It answers "connection closed" once the connection has ended.
     pub fn client(&self) -> &Client {
         &self.client
     }
-}
-
-/// Through a bastion: the hosts in their order, each with its share of the time.
-async fn through(ssh: &Ssh, target: &Target, tls: MakeTlsConnector) -> Result<Connection> {
-    let hosts = target.hosts();
-    let share = target.connect_timeout / u32::try_from(hosts.len()).unwrap_or(u32::MAX).max(1);
-    let mut last = None;
-    for (host, port) in &hosts {
-        match login(ssh, target, tls.clone(), host, *port, share).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| timed_out(&target.address(), target.connect_timeout)))
-}
-
-async fn login(
-    ssh: &Ssh,
-    target: &Target,
-    mut tls: MakeTlsConnector,
-    host: &str,
-    port: u16,
-    timeout: Duration,
-) -> Result<Connection> {
-    let tunnel = Tunnel::open(ssh, host, port, timeout)?;
-    let said = tunnel.said();
-    let address = target.address();
-    // The certificate is the database's, wherever the tunnel ends.
-    let tls = MakeTlsConnect::<Tunnel>::make_tls_connect(&mut tls, host)
-        .map_err(|error| Error::new(Kind::Refused, format!("1023: TLS cannot be set up for {host}")).because(error))?;
-    let connecting = target.settings.connect_raw(tunnel, tls);
-    let failed = match tokio::time::timeout(timeout, connecting).await {
-        Ok(Ok((client, connection))) => {
-            let connection = Connection { client, _driver: Driver::spawn(connection) };
-            return match target.settings.get_target_session_attrs() {
-                TargetSessionAttrs::Any => Ok(connection),
-                wanted => accepting(connection, wanted, &address).await,
-            };
-        }
-        Ok(Err(error)) => classify_connecting(error, &address),
-        Err(_) => timed_out(&address, timeout),
-    };
-    Err(said.explain(ssh, host, port).await.unwrap_or(failed))
-}
-
-/// `target_session_attrs`, which the driver asks about only where it connects by itself.
-async fn accepting(connection: Connection, wanted: TargetSessionAttrs, address: &str) -> Result<Connection> {
-    let answer = connection.client.simple_query("SHOW transaction_read_only").await.map_err(super::classify)?;
-    let read_only = answer.iter().any(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
-        _ => false,
-    });
-    if read_only == (wanted == TargetSessionAttrs::ReadOnly) {
-        return Ok(connection);
-    }
-    let is = if read_only { "read-only" } else { "read-write" };
-    Err(Error::new(
-        Kind::Unreachable,
-        format!("1006: the server is {is}, and target_session_attrs asks for another ({address})"),
-    )
-    .hint("the next host is tried; name the others in database.hostname or database.url"))
 }
 
 impl std::fmt::Debug for Connection {
@@ -205,17 +139,9 @@ mod tests {
     fn database(port: u16, parameters: &str) -> Database {
         Database {
             url: Some(Secret::new(format!("host=127.0.0.1 port={port} user=u password=hunter2 dbname=x {parameters}"))),
-            hostname: None,
-            port: None,
-            user: None,
-            password: None,
-            dbname: None,
             sslmode: Some(SslMode::Disable),
-            sslrootcert: None,
-            sslrootcert_load: Default::default(),
-            client_certificate: Default::default(),
-            ssh: None,
             connect_timeout: Duration::from_secs(60),
+            ..Database::default()
         }
     }
 

@@ -184,6 +184,11 @@ pub(super) fn timed_out(address: &str, after: std::time::Duration) -> Error {
     report(UNREACHABLE, Some(address)).because(what)
 }
 
+/// The way to it is not there: its name stands for nothing, say.
+pub(super) fn unreachable(address: &str, cause: io::Error) -> Error {
+    report(UNREACHABLE, Some(address)).because(cause)
+}
+
 fn build(error: tokio_postgres::Error, phase: Phase, address: Option<&str>) -> Error {
     if let Some(said) = error.as_db_error() {
         let meaning = of_state(said.code(), said.message(), phase);

@@ -18,10 +18,13 @@ pub(super) fn identity(files: &ClientCertificate) -> Result<Option<Identity>> {
         };
     };
     let pem = read("sslcert", certificate_path)?;
-    let chain = X509::stack_from_pem(&pem).unwrap_or_default();
+    let chain = match X509::stack_from_pem(&pem) {
+        Ok(chain) if !chain.is_empty() => chain,
+        _ => X509::from_der(&pem).into_iter().collect(),
+    };
     let own = chain
         .first()
-        .ok_or_else(|| wrong("sslcert", "the file holds no certificate in PEM", Some(certificate_path)))?;
+        .ok_or_else(|| wrong("sslcert", "the file holds no certificate in PEM or DER", Some(certificate_path)))?;
     let key = key(&read("sslkey", key_path)?, files.password.as_ref(), key_path)?;
     // The server's answer to a pair that does not match names neither file.
     if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
@@ -71,7 +74,7 @@ fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
 fn wrong(key: &str, what: &str, path: Option<&Path>) -> Error {
     let path = path.map(|path| format!(" {}", path.display())).unwrap_or_default();
     Error::new(Kind::Refused, format!("1023: database.{key}{path}: {what}"))
-        .hint("sslcert is the PEM file of the role's certificate, sslkey that of its private key")
+        .hint("sslcert is the file of the role's certificate, sslkey that of its private key")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod error;
 mod explain;
 mod identity;
 mod query;
+mod reach;
 mod session;
 mod tls;
 pub mod tunnel;

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use native_tls::{Certificate, TlsConnector};
+use native_tls::{Certificate, Protocol, TlsConnector};
 use postgres_native_tls::MakeTlsConnector;
 use tokio_postgres::config::SslNegotiation;
 
 use super::identity::identity;
-use crate::config::{Load, SslMode, Target};
+use crate::config::{Load, SslMode, Target, TlsVersion};
 use crate::{Error, Kind, Result};
 
 /// What is checked of the server's certificate.
@@ -27,17 +27,8 @@ fn verify(mode: SslMode, authority: bool) -> Verify {
     match mode {
         SslMode::VerifyFull => Verify::Name,
         SslMode::VerifyCa => Verify::Authority,
-        SslMode::Prefer | SslMode::Require if authority => Verify::Authority,
-        SslMode::Prefer | SslMode::Require | SslMode::Disable => Verify::Nothing,
-    }
-}
-
-/// What the driver knows of modes; the rest of them is in the connector.
-pub(super) fn driver_mode(mode: SslMode) -> tokio_postgres::config::SslMode {
-    match mode {
-        SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-        SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => tokio_postgres::config::SslMode::Require,
+        SslMode::Allow | SslMode::Prefer | SslMode::Require if authority => Verify::Authority,
+        SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => Verify::Nothing,
     }
 }
 
@@ -48,7 +39,13 @@ pub(super) fn connector(target: &Target) -> Result<MakeTlsConnector> {
     let mut builder = TlsConnector::builder();
     builder
         .danger_accept_invalid_certs(verify == Verify::Nothing)
-        .danger_accept_invalid_hostnames(verify != Verify::Name);
+        .danger_accept_invalid_hostnames(verify != Verify::Name)
+        .use_sni(target.sni);
+    let (least, most) = target.versions;
+    if let Some(least) = least {
+        builder.min_protocol_version(Some(protocol(least)));
+    }
+    builder.max_protocol_version(most.map(protocol));
     if verify == Verify::Nothing {
         builder.disable_built_in_roots(true);
     }
@@ -79,6 +76,15 @@ pub(super) fn connector(target: &Target) -> Result<MakeTlsConnector> {
     Ok(MakeTlsConnector::new(connector))
 }
 
+fn protocol(version: TlsVersion) -> Protocol {
+    match version {
+        TlsVersion::V1_0 => Protocol::Tlsv10,
+        TlsVersion::V1_1 => Protocol::Tlsv11,
+        TlsVersion::V1_2 => Protocol::Tlsv12,
+        TlsVersion::V1_3 => Protocol::Tlsv13,
+    }
+}
+
 /// Every certificate of a PEM file: a bundle with old and new authorities is usual while one is replaced.
 fn authorities(path: &Path) -> Result<Vec<Certificate>> {
     let wrong = |what: &str| {
@@ -86,8 +92,10 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>> {
             .hint("name a PEM file with the authorities to trust, or `system` for the machine's own")
     };
     let pem = std::fs::read(path).map_err(|error| wrong("the file cannot be read").because(error))?;
-    let certificates =
-        Certificate::stack_from_pem(&pem).map_err(|error| wrong("the file is not PEM").because(error))?;
+    let certificates = match Certificate::from_der(&pem) {
+        Ok(one) => vec![one],
+        Err(_) => Certificate::stack_from_pem(&pem).map_err(|error| wrong("the file is not PEM").because(error))?,
+    };
     if certificates.is_empty() {
         return Err(wrong("there is no certificate in the file"));
     }
@@ -103,6 +111,7 @@ mod tests {
         use SslMode::*;
         for (mode, authority, expected) in [
             (Disable, true, Verify::Nothing),
+            (Allow, false, Verify::Nothing),
             (Prefer, false, Verify::Nothing),
             (Prefer, true, Verify::Authority),
             (Require, false, Verify::Nothing),

@@ -9,19 +9,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
-use openssl::rsa::Rsa;
 use openssl::symm::Cipher;
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use strandline::Kind;
 use strandline::config::{ClientCertificate, Database, Load, Secret, SslMode};
 use strandline::postgres::Connection;
 use strandline_testbed::{Kafka, Postgres, PostgresOptions};
 
+use crate::authority::{Certified, ec, ed25519, rsa};
 use crate::stage::{Stage, connect, until};
 use crate::topic::records;
 
@@ -40,6 +34,7 @@ host    all  postgres          127.0.0.1/32  trust
 host    all  scram,rotated     127.0.0.1/32  scram-sha-256
 host    all  ghost,sleeper,out 127.0.0.1/32  trust
 hostssl all  tls               127.0.0.1/32  trust
+hostnossl all plain            127.0.0.1/32  trust
 hostssl all  certain           127.0.0.1/32  cert
 host    all  rejected          127.0.0.1/32  reject
 ";
@@ -49,25 +44,37 @@ fn door() -> &'static Door {
     DOOR.get_or_init(|| {
         let postgres = Postgres::start(PostgresOptions::default());
         let directory = tempfile::tempdir().unwrap();
-        let (stranger, _) = certificate("stranger", None);
-        let authority = certificate("authority", None);
-        let server = certificate("server", Some(&authority));
-        let pem = |certificate: &X509| certificate.to_pem().unwrap();
+        let (stranger, authority) = (Certified::authority("stranger"), Certified::authority("authority"));
+        let server = authority.sign("server", rsa(), &["127.0.0.1", "db.example"]);
         let write = |name: &str, content: Vec<u8>| {
             let path = directory.path().join(name);
             std::fs::write(&path, content).unwrap();
             path
         };
-        let bundle = write("bundle.pem", [pem(&stranger), pem(&authority.0)].concat());
-        let stranger = write("stranger.pem", pem(&stranger));
+        let bundle = write("bundle.pem", [stranger.pem(), authority.pem()].concat());
+        let stranger = write("stranger.pem", stranger.pem());
         let data = postgres.data_dir();
-        let certain = certificate("certain", Some(&authority));
-        write("certain.pem", pem(&certain.0));
-        let encrypted = certain.1.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"key-word").unwrap();
-        write("certain.key", encrypted);
-        give(data, "root.crt", &pem(&authority.0));
-        give(data, "server.crt", &pem(&server.0));
-        give(data, "server.key", &server.1.private_key_to_pem_pkcs8().unwrap());
+        write("authority.der", authority.certificate.to_der().unwrap());
+        for (form, key) in [("rsa", rsa()), ("ec", ec()), ("ed25519", ed25519())] {
+            let certain = authority.sign("certain", key, &[]);
+            write(&format!("{form}.pem"), certain.pem());
+            write(&format!("{form}.der"), certain.certificate.to_der().unwrap());
+            write(&format!("{form}.key"), certain.key_pem());
+            write(&format!("{form}.key.der"), certain.key.private_key_to_der().unwrap());
+            let cipher = Cipher::aes_256_cbc();
+            write(&format!("{form}.encrypted"), certain.key.private_key_to_pem_pkcs8_passphrase(cipher, b"key-word").unwrap());
+            if let Ok(key) = certain.key.rsa() {
+                write("rsa.old", key.private_key_to_pem().unwrap());
+                write("rsa.old.encrypted", key.private_key_to_pem_passphrase(cipher, b"key-word").unwrap());
+            }
+            if let Ok(key) = certain.key.ec_key() {
+                write("ec.old", key.private_key_to_pem().unwrap());
+                write("ec.old.encrypted", key.private_key_to_pem_passphrase(cipher, b"key-word").unwrap());
+            }
+        }
+        give(data, "root.crt", &authority.pem());
+        give(data, "server.crt", &server.pem());
+        give(data, "server.key", &server.key_pem());
         give(data, "pg_hba.conf", HBA.as_bytes());
         let door = Door { postgres, bundle, stranger, directory };
         block_on(async {
@@ -76,7 +83,7 @@ fn door() -> &'static Door {
                 .client()
                 .batch_execute(
                     "CREATE ROLE scram LOGIN PASSWORD 'hunter2'; CREATE ROLE sleeper NOLOGIN; CREATE ROLE out LOGIN;
-                     CREATE ROLE tls LOGIN; CREATE ROLE certain LOGIN; CREATE ROLE rejected LOGIN; CREATE ROLE nobody LOGIN;",
+                     CREATE ROLE tls LOGIN; CREATE ROLE plain LOGIN; CREATE ROLE certain LOGIN; CREATE ROLE rejected LOGIN; CREATE ROLE nobody LOGIN;",
                 )
                 .await
                 .unwrap();
@@ -108,17 +115,9 @@ impl Door {
         let url = if password.is_empty() { url.replace(":@", "@") } else { url };
         Database {
             url: Some(Secret::new(url)),
-            hostname: None,
-            port: None,
-            user: None,
-            password: None,
-            dbname: None,
             sslmode: Some(sslmode),
-            sslrootcert: None,
-            sslrootcert_load: Default::default(),
-            client_certificate: Default::default(),
-            ssh: None,
             connect_timeout: Duration::from_secs(30),
+            ..Database::default()
         }
     }
 
@@ -134,38 +133,6 @@ fn give(data: &Path, name: &str, content: &[u8]) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let owner = std::fs::metadata(data).unwrap();
     chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
-}
-
-/// A certificate for 127.0.0.1 signed by `authority`, or by itself.
-fn certificate(name: &str, authority: Option<&(X509, PKey<Private>)>) -> (X509, PKey<Private>) {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut names = X509NameBuilder::new().unwrap();
-    names.append_entry_by_text("CN", name).unwrap();
-    let names = names.build();
-    let mut builder = X509Builder::new().unwrap();
-    builder.set_version(2).unwrap();
-    builder.set_serial_number(&BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap()).unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
-    builder.set_subject_name(&names).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    match authority {
-        Some((issuer, signer)) => {
-            builder.set_issuer_name(issuer.subject_name()).unwrap();
-            let san = SubjectAlternativeName::new()
-                .ip("127.0.0.1")
-                .build(&builder.x509v3_context(Some(issuer), None))
-                .unwrap();
-            builder.append_extension(san).unwrap();
-            builder.sign(signer, MessageDigest::sha256()).unwrap();
-        }
-        None => {
-            builder.set_issuer_name(&names).unwrap();
-            builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
-            builder.sign(&key, MessageDigest::sha256()).unwrap();
-        }
-    }
-    (builder.build(), key)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -216,6 +183,8 @@ fn sslmodes_verify_what_they_promise() {
         (VerifyCa, stranger, "127.0.0.1", false),
         (VerifyCa, None, "127.0.0.1", false),
         (VerifyFull, bundle, "127.0.0.1", true),
+        (VerifyFull, bundle, "db.example", true),
+        (VerifyFull, Some(&door.directory.path().join("authority.der")), "127.0.0.1", true),
         (VerifyFull, bundle, "localhost", false),
         (VerifyFull, None, "127.0.0.1", false),
     ];
@@ -303,20 +272,118 @@ async fn a_password_that_is_rotated_while_streaming_is_picked_up_and_no_row_is_l
 }
 
 #[test]
-fn a_role_is_let_in_by_its_certificate_and_only_by_it() {
+fn a_role_is_let_in_by_its_certificate_and_key_in_every_form_and_only_by_its_own() {
     let door = door();
     let file = |name: &str| Some(door.directory.path().join(name));
-    let own = ClientCertificate {
-        certificate: file("certain.pem"),
-        key: file("certain.key"),
+    let own = |certificate: &str, key: &str| ClientCertificate {
+        certificate: file(certificate),
+        key: file(key),
         password: Some(Secret::new("key-word")),
     };
     block_on(async {
         let without = door.database("certain", "", "postgres", SslMode::Require);
         let error = Connection::open(&without, "test").await.err().unwrap();
         assert!(error.report().contains("certificate"), "{}", error.report());
-        let with = Database { client_certificate: own, ..without };
-        Connection::open(&with, "test").await.unwrap();
+        let opened = async |certificate: &str, key: &str| {
+            let with = Database { client_certificate: own(certificate, key), ..without.clone() };
+            Connection::open(&with, "test").await
+        };
+        for form in ["rsa", "ec", "ed25519"] {
+            for (certificate, key) in [
+                ("pem", "key"),
+                ("der", "key"),
+                ("pem", "key.der"),
+                ("pem", "encrypted"),
+                ("pem", "old"),
+                ("pem", "old.encrypted"),
+            ] {
+                // Ed25519 has no older form.
+                if form == "ed25519" && key.starts_with("old") {
+                    continue;
+                }
+                let (certificate, key) = (format!("{form}.{certificate}"), format!("{form}.{key}"));
+                let opened = opened(&certificate, &key).await;
+                opened.unwrap_or_else(|error| panic!("{certificate} {key}: {}", error.report()));
+            }
+        }
+        let error = opened("rsa.pem", "ec.key").await.unwrap_err();
+        assert!(error.report().contains("the key is not the certificate's"), "{}", error.report());
+    });
+}
+
+#[test]
+fn weak_modes_go_on_without_tls_and_with_it_as_libpq_does() {
+    let door = door();
+    use SslMode::*;
+    block_on(async {
+        for (role, mode, by_tls) in [
+            ("tls", Allow, Some(true)),
+            ("tls", Prefer, Some(true)),
+            ("tls", Disable, None),
+            ("plain", Allow, Some(false)),
+            ("plain", Prefer, Some(false)),
+            ("plain", Require, None),
+        ] {
+            let opened = Connection::open(&door.database(role, "", "postgres", mode), "test").await;
+            let opened = match opened {
+                Ok(connection) => {
+                    let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+                    Some(connection.client().query_one(sql, &[]).await.unwrap().get::<_, bool>(0))
+                }
+                Err(error) => {
+                    assert!(error.to_string().starts_with("1024: "), "{role} {mode:?}: {}", error.report());
+                    None
+                }
+            };
+            assert_eq!(opened, by_tls, "{role} {mode:?}");
+        }
+    });
+}
+
+#[test]
+fn a_login_is_bound_to_the_certificate_where_that_is_asked_for() {
+    let door = door();
+    block_on(async {
+        let parameters = vec![("channel_binding", "require".to_owned())];
+        let bound = |user, password, mode| Database {
+            parameters: parameters.clone(),
+            ..door.database(user, password, "postgres", mode)
+        };
+        Connection::open(&bound("scram", "hunter2", SslMode::Require), "test").await.unwrap();
+        // Who asks for no password proves nothing, and without TLS there is nothing to bind to.
+        for (user, password, mode) in [("tls", "", SslMode::Require), ("scram", "hunter2", SslMode::Disable)] {
+            let error = Connection::open(&bound(user, password, mode), "test").await.unwrap_err();
+            assert!(error.report().contains("channel"), "{}", error.report());
+        }
+    });
+}
+
+#[test]
+fn tls_begins_with_the_first_byte_where_the_server_knows_how() {
+    let door = door();
+    let direct = |url: String| Database {
+        url: Some(Secret::new(format!("{url}?sslnegotiation=direct"))),
+        sslmode: Some(SslMode::Require),
+        ..Database::default()
+    };
+    let modern = Postgres::start(PostgresOptions { major: Some(18), ..PostgresOptions::default() });
+    for name in ["server.crt", "server.key"] {
+        give(modern.data_dir(), name, &std::fs::read(door.postgres.data_dir().join(name)).unwrap());
+    }
+    block_on(async {
+        let client = connect(&modern.url("postgres")).await;
+        client.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        let database = direct(modern.url("postgres"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = Connection::open(&database, "test").await {
+            assert!(Instant::now() < deadline, "{}", error.report());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // An older server takes it for garbage.
+        let error = Connection::open(&direct(door.postgres.url("postgres")), "test").await.unwrap_err();
+        assert!(error.to_string().starts_with("10"), "{}", error.report());
+        assert!(error.report().contains("sslnegotiation"), "{}", error.report());
     });
 }
 

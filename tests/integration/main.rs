@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod authority;
+mod brokers;
 mod commands;
 mod connect;
 mod deleted;

@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot set its stage fails
 
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use strandline::Kind;
+use strandline::config::{Database, Secret};
+use strandline::postgres::Connection;
 use strandline_testbed::{Postgres, PostgresOptions};
 
 use crate::stage::connect;
@@ -18,4 +24,77 @@ async fn a_standby_follows_and_can_be_promoted() {
     assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (2, true));
     standby.promote();
     client.batch_execute("INSERT INTO t VALUES (3)").await.unwrap();
+}
+
+/// The port of the server that a connection string leads to.
+async fn reached(text: String) -> strandline::Result<i32> {
+    let database = Database { url: Some(Secret::new(text)), ..Database::default() };
+    let connection = Connection::open(&database, "test").await?;
+    Ok(connection.client().query_one("SELECT inet_server_port()", &[]).await.unwrap().get(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_servers_the_one_is_taken_that_suits() {
+    let primary = Postgres::start(PostgresOptions::default());
+    let standby = primary.standby();
+    let (first, second) = (i32::from(primary.port()), i32::from(standby.port()));
+    let hosts = |a: i32, b: i32, attrs: &str| {
+        format!("host=127.0.0.1,127.0.0.1 port={a},{b} user=postgres dbname=postgres target_session_attrs={attrs}")
+    };
+    for (attrs, forwards, backwards) in [
+        ("any", first, second),
+        ("read-write", first, first),
+        ("primary", first, first),
+        ("read-only", second, second),
+        ("standby", second, second),
+        ("prefer-standby", second, second),
+    ] {
+        assert_eq!(reached(hosts(first, second, attrs)).await.unwrap(), forwards, "{attrs}");
+        assert_eq!(reached(hosts(second, first, attrs)).await.unwrap(), backwards, "{attrs}");
+    }
+    // One that refuses, or that accepts and stays silent, leaves time for the next.
+    let refusing = i32::from(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    assert_eq!(reached(hosts(refusing, first, "any")).await.unwrap(), first);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let began = Instant::now();
+    let text = hosts(i32::from(silent.local_addr().unwrap().port()), first, "read-write") + " connect_timeout=2";
+    assert_eq!(reached(text).await.unwrap(), first);
+    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    // In any order both are reached.
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        seen.insert(reached(hosts(first, second, "any") + " load_balance_hosts=random").await.unwrap());
+    }
+    assert_eq!(seen.len(), 2);
+    // Nobody suits: each server is told.
+    let error = reached(hosts(refusing, first, "standby")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unreachable);
+    for text in ["1006: the server is a primary", "target_session_attrs", &refusing.to_string(), "refused"] {
+        assert!(error.report().contains(text), "{text}: {}", error.report());
+    }
+    // After a failover the same words lead to the promoted one, and prefer-standby takes what there is.
+    drop(primary);
+    standby.promote();
+    assert_eq!(reached(hosts(first, second, "read-write")).await.unwrap(), second);
+    assert_eq!(reached(hosts(first, second, "prefer-standby")).await.unwrap(), second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_leads_there_whatever_sslmode_says() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(directory.path(), strandline_testbed::user(), None).unwrap();
+    let setting = ("unix_socket_directories".to_owned(), directory.path().display().to_string());
+    let postgres = Postgres::start(PostgresOptions { settings: vec![setting], ..PostgresOptions::default() });
+    let (path, port) = (directory.path().display(), postgres.port());
+    let encoded = path.to_string().replace('/', "%2F");
+    for text in [
+        format!("host={path} port={port} user=postgres dbname=postgres sslmode=verify-full"),
+        format!("postgres://postgres@{encoded}:{port}/postgres?sslmode=require"),
+        format!("postgres://postgres@/postgres?host={path}&port={port}"),
+    ] {
+        let database = Database { url: Some(Secret::new(text.clone())), ..Database::default() };
+        let connection = Connection::open(&database, "test").await.unwrap();
+        let row = connection.client().query_one("SELECT inet_server_port()", &[]).await.unwrap();
+        assert_eq!(row.get::<_, Option<i32>>(0), None, "{text}");
+    }
 }

@@ -15,7 +15,9 @@ pub struct Stage {
     pub name: String,
     dir: TempDir,
     pub kafka: String,
-    registry: String,
+    pub registry: String,
+    /// Lines below `[kafka]` and below `[schema_registry]`.
+    pub below: (String, String),
 }
 
 /// A running connector; killed when dropped.
@@ -35,7 +37,14 @@ impl Stage {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let registry = Registry::shared().url().to_owned();
-        let stage = Stage { database, name, dir: TempDir::new().unwrap(), kafka: kafka.to_owned(), registry };
+        let stage = Stage {
+            database,
+            name,
+            dir: TempDir::new().unwrap(),
+            kafka: kafka.to_owned(),
+            registry,
+            below: Default::default(),
+        };
         stage.configure("");
         stage
     }
@@ -46,8 +55,10 @@ impl Stage {
             "{more}\nname = \"{name}\"\n\
              \"offset.storage.topic\" = \"{name}-offsets\"\n\
              [database]\nurl = \"{url}\"\n\
-             [kafka]\n\"bootstrap.servers\" = \"{kafka}\"\n\
-             [schema_registry]\nurl = \"{registry}\"\n",
+             [kafka]\n\"bootstrap.servers\" = \"{kafka}\"\n{below_kafka}\n\
+             [schema_registry]\nurl = \"{registry}\"\n{below_registry}\n",
+            below_kafka = self.below.0,
+            below_registry = self.below.1,
             name = self.name,
             url = self.database.url,
             kafka = self.kafka,

@@ -14,7 +14,7 @@ mod standby;
 mod standin;
 
 pub use chaos::{Chaos, Weather};
-pub use kafka::Kafka;
+pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use process::{cpu_time, free_port};
 pub use registry::Registry;
@@ -31,4 +31,9 @@ pub fn fetch_all() {
     for major in [14, 16, 18] {
         fetch::postgres_of(major);
     }
+}
+
+/// The user that servers run as which refuse root; none: our own.
+pub fn user() -> Option<u32> {
+    postgres::user().map(|(uid, _)| uid)
 }
