@@ -1,66 +1,26 @@
 //! Servers whose history changes: standbys, promotions, copies that are put back.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use strandline_testbed::{Kafka, Postgres, PostgresOptions};
-use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::loss::{SCHEMA, act, count, delivered, held};
+use crate::loss::{SCHEMA, count, delivered, held};
 use crate::stage::{Stage, connect, until};
 use crate::topic::{raw, records};
+use crate::writers::{Writers, commit_prepared};
 
 /// Crashes have to cost what they cost.
 fn durable() -> Postgres {
     Postgres::start(PostgresOptions { fsync: true, ..PostgresOptions::default() })
 }
 
-/// Four sessions that write until they are told to stop.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    sessions: Vec<JoinHandle<()>>,
-}
-
-impl Writers {
-    fn at(url: &str) -> Writers {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seed: u64 = rand::rng().random();
-        eprintln!("seed {seed}");
-        let session = |number: usize| {
-            let (url, stop) = (url.to_owned(), Arc::clone(&stop));
-            let mut random = StdRng::seed_from_u64(seed + number as u64);
-            tokio::spawn(async move {
-                let client = connect(&url).await;
-                client.batch_execute("SET deadlock_timeout = '50ms'; SET lock_timeout = '1s'").await.unwrap();
-                while !stop.load(Ordering::Relaxed) {
-                    if act(&client, number, &mut random).await.is_err() {
-                        let _ = client.batch_execute("ROLLBACK").await;
-                    }
-                }
-            })
-        };
-        let sessions = (0..4).map(session).collect();
-        Writers { stop, sessions }
-    }
-
-    async fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for session in self.sessions {
-            session.await.unwrap();
-        }
-    }
-}
-
-async fn commit_prepared(client: &Client) {
-    let prepared = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
-    for row in client.query(prepared, &[]).await.unwrap() {
-        client.batch_execute(&format!("COMMIT PREPARED '{}'", row.get::<_, String>(0))).await.unwrap();
-    }
+fn writers(url: &str) -> Writers {
+    let seed = rand::rng().random();
+    eprintln!("seed {seed}");
+    Writers::at(url, seed, Duration::ZERO)
 }
 
 /// Versions that are held and were not delivered, once that cannot change any more.
@@ -86,12 +46,12 @@ async fn a_standby_is_streamed_exactly_and_so_is_what_becomes_of_it() {
 
     let mut running = stage.run(&[]);
     running.await_log("caught_up");
-    let writers = Writers::at(&database.url);
+    let sessions = writers(&database.url);
     tokio::time::sleep(Duration::from_secs(4)).await;
     running.kill();
     let mut running = stage.run(&["--set", "tasks.max=3"]);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    writers.stop().await;
+    sessions.stop().await;
     let client = connect(&database.url).await;
     commit_prepared(&client).await;
     standby.await_replay(&primary);
@@ -102,15 +62,15 @@ async fn a_standby_is_streamed_exactly_and_so_is_what_becomes_of_it() {
     drop(primary);
 
     standby.promote();
-    let writers = Writers::at(&stage.database.url);
+    let sessions = writers(&stage.database.url);
     tokio::time::sleep(Duration::from_secs(3)).await;
     running.await_log("a standby was promoted");
-    writers.stop().await;
+    sessions.stop().await;
     standby.crash();
     standby.restart();
-    let writers = Writers::at(&stage.database.url);
+    let sessions = writers(&stage.database.url);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    writers.stop().await;
+    sessions.stop().await;
     let client = connect(&stage.database.url).await;
     commit_prepared(&client).await;
     assert_eq!(missing(&client, &stage).await, 0, "after promotion and crash:\n{}", running.log());
@@ -134,7 +94,7 @@ async fn hosts_that_are_behind_each_other_lose_nothing() {
     stage.configure("");
     let mut running = stage.run(&[]);
     running.await_log("caught_up");
-    let writers = Writers::at(&database.url);
+    let sessions = writers(&database.url);
     let client = connect(&database.url).await;
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -148,7 +108,7 @@ async fn hosts_that_are_behind_each_other_lose_nothing() {
             .await
             .unwrap();
     }
-    writers.stop().await;
+    sessions.stop().await;
     commit_prepared(&client).await;
     assert_eq!(missing(&client, &stage).await, 0, "{}", running.log());
     let (code, log) = running.stop();

@@ -4,20 +4,18 @@
 //! `STRANDLINE_TRIALS=1000 cargo test --release --test integration trials -- --nocapture` is the long run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 
 use crate::faults::{FAULTS, Fault, READ_AGAIN, Servers, befall};
-use crate::loss::{CURSORS, SCHEMA, act, count, delivered, held};
+use crate::loss::{CURSORS, SCHEMA, count, delivered, held};
 use crate::stage::{Running, Stage};
 use crate::topic::raw;
+use crate::writers::{Writers, commit_prepared};
 
 /// Each with what it needs in the configuration.
 const MODES: &[(&str, &str)] = &[
@@ -35,32 +33,6 @@ pub const OBJECTS: usize = 4;
 
 fn trials() -> usize {
     std::env::var("STRANDLINE_TRIALS").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
-}
-
-/// Writers that come back when the server does.
-fn writers(stage: &Stage, seed: u64, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
-    let writer = |number: usize| {
-        let (url, stop) = (stage.database.url.clone(), Arc::clone(stop));
-        let mut random = StdRng::seed_from_u64(seed + number as u64);
-        tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                let Ok((client, connection)) = tokio_postgres::connect(&url, NoTls).await else {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                tokio::spawn(connection);
-                // What a writer has prepared when the server crashes keeps its locks until the end.
-                let _ = client.batch_execute("SET deadlock_timeout = '50ms'; SET lock_timeout = '1s'").await;
-                while !stop.load(Ordering::Relaxed) && !client.is_closed() {
-                    if act(&client, number, &mut random).await.is_err() {
-                        let _ = client.batch_execute("ROLLBACK").await;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-        })
-    };
-    (0..4).map(writer).collect()
 }
 
 /// A connection, as soon as the server takes one.
@@ -115,8 +87,7 @@ async fn whatever_breaks_no_version_is_lost_and_none_comes_twice() {
             .unwrap();
         let text = std::fs::read_to_string(stage.config()).unwrap();
         std::fs::write(stage.config(), format!("{text}[objects.m]\ntable = 'm'\nmode = 'xmin'\n")).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let writers = writers(&stage, seed, &stop);
+        let writers = Writers::at(&stage.database.url, seed, Duration::from_millis(20));
         let mut running = start(&stage, &mut random);
         running.await_log("object found");
         let mut log = String::new();
@@ -158,16 +129,9 @@ async fn whatever_breaks_no_version_is_lost_and_none_comes_twice() {
             let (memory, files) = running.size();
             (most_memory, most_files) = (most_memory.max(memory), most_files.max(files));
         }
-        stop.store(true, Ordering::Relaxed);
-        for writer in writers {
-            writer.await.unwrap();
-        }
+        writers.stop().await;
         let client = client(&stage).await;
-        for row in
-            client.query("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", &[]).await.unwrap()
-        {
-            client.batch_execute(&format!("COMMIT PREPARED '{}'", row.get::<_, String>(0))).await.unwrap();
-        }
+        commit_prepared(&client).await;
         let (code, said) = running.stop();
         log += &said;
         assert_eq!(code, Some(0), "{mode}, seed {seed}: {said}");
