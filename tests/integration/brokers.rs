@@ -19,6 +19,8 @@ use crate::authority::{Certified, rsa};
 use crate::stage::Stage;
 use crate::topic::records;
 
+type Properties = Vec<(&'static str, String)>;
+
 struct Brokers {
     kafka: Kafka,
     directory: tempfile::TempDir,
@@ -180,7 +182,7 @@ impl Brokers {
     }
 
     /// Each way in that works: listener, properties.
-    fn ways(&self) -> Vec<(&'static str, &'static str, Vec<(&'static str, String)>)> {
+    fn ways(&self) -> Vec<(&'static str, &'static str, Properties)> {
         let ca = || ("ssl.ca.location", self.file("authority.pem"));
         let login = |mechanism: &str, user: &str, word: &str| {
             vec![
@@ -206,7 +208,7 @@ impl Brokers {
         ]
     }
 
-    fn by_token(&self, secret: &str) -> Vec<(&'static str, String)> {
+    fn by_token(&self, secret: &str) -> Properties {
         vec![
             ("security.protocol", "SASL_SSL".to_owned()),
             ("sasl.mechanism", "OAUTHBEARER".to_owned()),
