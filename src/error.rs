@@ -48,6 +48,8 @@ pub enum Kind {
     Fenced,
     /// The offsets topic holds something unreadable under our key.
     Offsets,
+    /// The offsets topic is gone, and with it what is known of every object.
+    Forgotten,
     /// The operating system refused something (file, thread, signal).
     Io,
 }

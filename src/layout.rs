@@ -37,7 +37,7 @@ pub fn migrate(shared: &Arc<Shared>) -> Result<()> {
     });
     let records: Vec<OffsetRecord> = moved.into_iter().chain(claims).collect();
     producer.begin()?;
-    producer.commit(&shared.offsets.name, &records, PATIENCE)?;
+    producer.commit(&shared.offsets, &records, PATIENCE)?;
     tracing::info!(objects, "stored progress moved");
     Ok(())
 }

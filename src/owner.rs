@@ -91,7 +91,7 @@ impl Owner {
         tracing::debug!(partition, fencing = ?fenced, reading = ?(started.elapsed() - fenced), "owned");
         let record = owner.signature(&config.name, &owner.signed);
         owner.producer.begin()?;
-        owner.producer.commit(&shared.offsets.name, &[record], PATIENCE)?;
+        owner.producer.commit(&shared.offsets, &[record], PATIENCE)?;
         Ok(owner)
     }
 
@@ -122,7 +122,7 @@ impl Owner {
         }
         let record = self.signature(&shared.config.name, &claim);
         self.producer.begin()?;
-        self.producer.commit(&shared.offsets.name, &[record], PATIENCE)?;
+        self.producer.commit(&shared.offsets, &[record], PATIENCE)?;
         self.signed = claim;
         Ok(())
     }
@@ -252,7 +252,7 @@ impl Owner {
             return Ok(());
         }
         self.begin_once()?;
-        self.producer.commit(&offsets.name, &records, timeout)?;
+        self.producer.commit(offsets, &records, timeout)?;
         self.open = None;
         for object in self.objects.values_mut().filter(dirty) {
             object.committed = Some(object.pending.clone());

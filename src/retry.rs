@@ -31,7 +31,7 @@ pub fn answer(kind: Kind) -> Answer {
         Kind::Locked | Kind::Registry => Answer::Later,
         Kind::Denied | Kind::Row | Kind::Schema | Kind::Incompatible | Kind::Topic | Kind::Offsets => Answer::Fail,
         Kind::Kafka | Kind::Transaction => Answer::Rebuild,
-        Kind::Fenced | Kind::Config | Kind::Io => Answer::Stop,
+        Kind::Fenced | Kind::Forgotten | Kind::Config | Kind::Io => Answer::Stop,
     }
 }
 

@@ -10,7 +10,7 @@ use super::survey::table_name;
 use super::table::{Table, size, thousands};
 use super::{Consent, DONE, FAILED, print};
 use crate::config::Config;
-use crate::kafka::{self, OffsetRecord, Producer};
+use crate::kafka::{self, OffsetRecord, OffsetsTopic, Producer};
 use crate::owner::PATIENCE;
 use crate::poll::Watermark;
 use crate::{Error, Kind, Result};
@@ -98,7 +98,7 @@ async fn change(config: &Config, objects: &[String], after: Option<Vec<u8>>, con
             .hint("stop it first; if it was killed, --force takes its partitions over"));
     }
     if consent.yes {
-        write(config, &topic.name, &changes)?;
+        write(config, topic, &changes)?;
     }
     let outcome = match (consent.yes, running) {
         (true, _) => "written",
@@ -118,7 +118,7 @@ async fn change(config: &Config, objects: &[String], after: Option<Vec<u8>>, con
 }
 
 /// Partition by partition: fences, then writes. An earlier partition stays written if a later one fails.
-fn write(config: &Config, topic: &str, changes: &[Change]) -> Result<()> {
+fn write(config: &Config, topic: &OffsetsTopic, changes: &[Change]) -> Result<()> {
     let mut partitions: Vec<i32> = changes.iter().map(|change| change.partition).collect();
     partitions.sort_unstable();
     partitions.dedup();

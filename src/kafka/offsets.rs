@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Map, Value};
 
@@ -239,7 +239,7 @@ impl OffsetsTopic {
 
     /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
     fn end(&self, consumer: &BaseConsumer<Context>, partition: i32) -> Result<i64> {
-        let (_, end) = ask(
+        let answer = ask(
             consumer,
             TIMEOUT,
             || format!("{} does not answer", self.name),
@@ -250,8 +250,43 @@ impl OffsetsTopic {
                 }
                 consumer.fetch_watermarks(&self.name, partition, slice)
             },
-        )?;
-        Ok(end)
+        );
+        match answer {
+            Ok((_, end)) => Ok(end),
+            Err(error) => {
+                self.look_for()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Fails if the topic is not there any more, or was made anew with fewer partitions. One that was just made is not known to every broker at once, so it is
+    /// looked for more than once; whether Kafka answers at all is not judged here. Blocks.
+    pub fn look_for(&self) -> Result<()> {
+        const LOOKS: usize = 4;
+        let is_missing = || {
+            let metadata = self.uncommitted.fetch_metadata(Some(&self.name), Duration::from_secs(1));
+            metadata.is_ok_and(|metadata| {
+                metadata.topics().first().is_some_and(|topic| match topic.error().map(Code::from) {
+                    None => topic.partitions().len() < usize::try_from(self.partitions).unwrap_or_default(),
+                    Some(code) => code == Code::UnknownTopicOrPartition,
+                })
+            })
+        };
+        for _ in 0..LOOKS {
+            if !is_missing() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Err(Error::new(
+            Kind::Forgotten,
+            format!(
+                "the offsets topic {} is not there any more: how far each object was delivered is not known",
+                self.name
+            ),
+        )
+        .hint("put it back with its records, or start again: it is made anew, and every object is loaded again"))
     }
 }
 
@@ -277,8 +312,7 @@ fn consumer(kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsu
     Ok(consumer)
 }
 
-fn is_passing(code: rdkafka::error::RDKafkaErrorCode) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
+fn is_passing(code: Code) -> bool {
     matches!(
         code,
         Code::BrokerTransportFailure

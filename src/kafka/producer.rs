@@ -17,6 +17,7 @@ use rdkafka_sys::{rd_kafka_message_t, rd_kafka_topic_t};
 
 use super::batch::Batch;
 use super::client::{self, settings, unbuildable};
+use super::offsets::OffsetsTopic;
 use super::refusal::{fenced, is_fencing, is_lasting, is_unfinished, lasting_hint};
 use crate::config::Kafka;
 use crate::{Error, Kind, Result};
@@ -304,23 +305,22 @@ impl Producer {
 
     /// Exactly once: the offsets go into the same transaction, which is then committed. A commit that times out is called
     /// again, as its outcome is unknown, until `timeout`. At least once: the offsets go after the rows are acknowledged.
-    pub fn commit(&mut self, topic: &str, offsets: &[OffsetRecord], timeout: Duration) -> Result<()> {
+    ///
+    /// A topic that was deleted does not answer, like a broker that is away: `topic` is looked for after a silence.
+    pub fn commit(&mut self, topic: &OffsetsTopic, offsets: &[OffsetRecord], timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         if !self.exactly_once {
             self.drain(deadline)?;
         }
         for offset in offsets {
             while let Append::Full =
-                self.send(topic, Some(offset.partition), Some(&offset.key), offset.value.as_deref())?
+                self.send(&topic.name, Some(offset.partition), Some(&offset.key), offset.value.as_deref())?
             {
                 self.wait();
                 if Instant::now() >= deadline {
                     return Err(Error::new(Kind::Kafka, "Kafka took no more records").hint("are the brokers up?"));
                 }
             }
-        }
-        if !self.exactly_once {
-            return self.drain(deadline);
         }
         // A transaction that must be aborted sends nothing more, and only a transactional call says so: hence the slices.
         let mut patience = Self::SILENCE;
@@ -329,13 +329,19 @@ impl Producer {
                 Ok(()) => break,
                 Err(error) if error.kind() != Kind::Kafka => return Err(error),
                 Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => {}
+                Err(_) => topic.look_for()?,
+            }
+            if !self.exactly_once {
+                continue;
             }
             match self.inner.commit_transaction(Self::GLANCE) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_unfinished(&error) => patience = (patience * 2).min(Self::MOST_SILENCE),
                 Err(error) => return Err(self.explain("the transaction could not be committed", error)),
             }
+        }
+        if !self.exactly_once {
+            return Ok(());
         }
         self.until(deadline, "the transaction could not be committed", |producer, slice| {
             producer.commit_transaction(slice)

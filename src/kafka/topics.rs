@@ -63,10 +63,10 @@ impl Admin {
         })
     }
 
-    /// Makes sure that a table's topic is there; its number of partitions.
-    pub async fn ensure(&self, topic: &Topic, name: &str) -> Result<i32> {
-        if let Some(partitions) = self.partitions(name)? {
-            return Ok(partitions);
+    /// Makes sure that a table's topic is there; whether it had to be made.
+    pub async fn ensure(&self, topic: &Topic, name: &str) -> Result<bool> {
+        if self.partitions(name)?.is_some() {
+            return Ok(false);
         }
         if !topic.create {
             return Err(Error::new(
@@ -83,7 +83,7 @@ impl Admin {
         };
         let partitions = self.create(&wanted).await?;
         tracing::info!(topic = name, partitions, "topic created");
-        Ok(partitions)
+        Ok(true)
     }
 
     /// The number of partitions of a topic whose partitions all have a leader; `None`: there is no such topic.

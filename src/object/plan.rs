@@ -55,7 +55,15 @@ impl Plan {
             registered => (encoder, registered.map_err(at)?),
         };
         encoder.set_ids(key, value);
-        admin.ensure(&config.topic, &object.topic).await.map_err(at)?;
+        let made = admin.ensure(&config.topic, &object.topic).await.map_err(at)?;
+        let before = object.committed.as_ref().map_or(0, |committed| committed.rows);
+        if made && before > 0 {
+            tracing::warn!(
+                object = %object.name, topic = %object.topic, rows = before,
+                "the topic was not there, although rows were delivered to it before: those are not in it; \
+                 `strandline offsets reset` loads the table again"
+            );
+        }
         let name = |at: &usize| description.columns.get(*at).map(|column| column.name.as_str());
         tracing::info!(
             object = %object.name, topic = %object.topic, columns = description.columns.len(),

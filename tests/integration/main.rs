@@ -6,6 +6,7 @@ mod authority;
 mod brokers;
 mod commands;
 mod connect;
+mod deleted;
 mod evolution;
 mod failure;
 mod faults;
