@@ -239,7 +239,7 @@ impl OffsetsTopic {
 
     /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
     fn end(&self, consumer: &BaseConsumer<Context>, partition: i32) -> Result<i64> {
-        let answer = ask(
+        let watermarks = ask(
             consumer,
             TIMEOUT,
             || format!("{} does not answer", self.name),
@@ -251,17 +251,14 @@ impl OffsetsTopic {
                 consumer.fetch_watermarks(&self.name, partition, slice)
             },
         );
-        match answer {
+        match watermarks {
             Ok((_, end)) => Ok(end),
-            Err(error) => {
-                self.look_for()?;
-                Err(error)
-            }
+            Err(error) => self.look_for().and(Err(error)),
         }
     }
 
-    /// Fails if the topic is not there any more, or was made anew with fewer partitions. One that was just made is not known to every broker at once, so it is
-    /// looked for more than once; whether Kafka answers at all is not judged here. Blocks.
+    /// Fails if the topic is not there any more, or was made anew with fewer partitions. One that was just made is not known
+    /// to every broker at once, so it is looked for more than once; whether Kafka answers at all is not judged here. Blocks.
     pub fn look_for(&self) -> Result<()> {
         const LOOKS: usize = 4;
         let is_missing = || {

@@ -19,8 +19,6 @@ use crate::authority::{Certified, rsa};
 use crate::stage::Stage;
 use crate::topic::records;
 
-type Properties = Vec<(&'static str, String)>;
-
 struct Brokers {
     kafka: Kafka,
     directory: tempfile::TempDir,
@@ -167,6 +165,9 @@ fn brokers() -> &'static Brokers {
         Brokers { kafka, directory, tokens }
     })
 }
+
+/// Of librdkafka, with their values.
+type Properties = Vec<(&'static str, String)>;
 
 impl Brokers {
     fn stage(&self, name: &str, listener: &str, properties: &[(&str, &str)]) -> Stage {

@@ -118,7 +118,8 @@ async fn a_stalled_kafka_does_not_make_the_application_wait() {
     let url = stage.database.url.clone();
     let alter =
         tokio::spawn(async move { connect(&url).await.batch_execute("ALTER TABLE big ADD COLUMN more int").await });
-    tokio::task::yield_now().await;
+    let queued = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'big'::regclass";
+    while !alter.is_finished() && client.query_one(queued, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
     let asked = Instant::now();
     client.query_one("SELECT count(*) FROM big WHERE id = 7", &[]).await.unwrap();
     assert!(asked.elapsed() < Duration::from_secs(4), "the application waited {:?}", asked.elapsed());

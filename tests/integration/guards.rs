@@ -82,8 +82,8 @@ async fn a_successor_that_starts_in_the_middle_of_a_stream_repeats_nothing() {
     let client = stage.client().await;
     client
         .batch_execute(
-            "CREATE SEQUENCE versions; CREATE TABLE t (id int PRIMARY KEY, ver bigint);
-             INSERT INTO t SELECT i, nextval('versions') FROM generate_series(1, 50) i",
+            "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text); \
+             INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 50)",
         )
         .await
         .unwrap();
@@ -95,7 +95,7 @@ async fn a_successor_that_starts_in_the_middle_of_a_stream_repeats_nothing() {
         tokio::spawn(async move {
             let client = connect(&url).await;
             while !stop.load(Ordering::Relaxed) {
-                client.batch_execute("UPDATE t SET ver = nextval('versions')").await.unwrap();
+                client.batch_execute("INSERT INTO t (v) VALUES ('x')").await.unwrap();
             }
         })
     };
@@ -106,9 +106,9 @@ async fn a_successor_that_starts_in_the_middle_of_a_stream_repeats_nothing() {
     writer.await.unwrap();
     let (ended, log) = second.stop();
     let all = records(&stage.kafka, &stage.topic("t"));
-    let versions: BTreeSet<i64> = all.iter().map(|record| record.long("ver")).collect();
+    let ids: BTreeSet<i64> = all.iter().map(|record| record.long("id")).collect();
     eprintln!("{}\n{log}", first.log());
-    assert_eq!(all.len() - versions.len(), 0, "versions came twice");
+    assert_eq!(all.len() - ids.len(), 0, "rows came twice");
     assert_eq!((code, ended), (Some(3), Some(0)));
 }
 
