@@ -67,6 +67,20 @@ const JAVA: &[(&str, &str)] = &[
     ("key.deserializer", "no such line: keys and values are Avro"),
     ("value.deserializer", "no such line: keys and values are Avro"),
     ("schema.registry.url", "the key schema_registry.url, outside [kafka]"),
+    ("basic.auth.user.info", "schema_registry.user and schema_registry.password, outside [kafka]"),
+    (
+        "basic.auth.credentials.source",
+        "no such line: schema_registry.user and schema_registry.password, outside [kafka], are enough",
+    ),
+    ("schema.registry.basic.auth.user.info", "schema_registry.user and schema_registry.password, outside [kafka]"),
+    ("bearer.auth.token", "the key schema_registry.token, outside [kafka]"),
+    ("ssl.client.auth", "no such line: it is a setting of the broker's"),
+    ("ssl.truststore.provider", "no such line: ssl.ca.location is a PEM file"),
+    ("ssl.keymanager.algorithm", "no such line: OpenSSL needs none"),
+    ("ssl.trustmanager.algorithm", "no such line: OpenSSL needs none"),
+    ("ssl.secure.random.implementation", "no such line: OpenSSL needs none"),
+    ("sasl.oauthbearer.jwks.endpoint.url", "no such line: it is a setting of the broker's"),
+    ("reconnect.backoff.max", "reconnect.backoff.max.ms"),
     ("max.request.size", "message.max.bytes"),
     ("buffer.memory", "queue.buffering.max.kbytes"),
     ("send.buffer.bytes", "socket.send.buffer.bytes"),
@@ -118,6 +132,10 @@ pub(super) fn check(property: &str, value: &str) -> Result<(), String> {
     }
     if let Some((_, needs)) = OWNED.iter().chain(JAVA).find(|(name, _)| *name == property) {
         return Err((*needs).to_owned());
+    }
+    if property == "ssl.keystore.location" && value.ends_with(".jks") {
+        let needs = "a PKCS#12 file, not Java's own sort: keytool -importkeystore -srckeystore FILE -destkeystore FILE.p12 -deststoretype PKCS12";
+        return Err(needs.to_owned());
     }
     let Err(error) = ClientConfig::new().set(property, value).create_native_config() else { return Ok(()) };
     match error {
@@ -270,5 +288,7 @@ mod tests {
     fn owned_and_java_names_are_answered_with_both_names() {
         assert!(check("transactional.id", "x").unwrap_err().contains("group.id"));
         assert!(check("sasl.jaas.config", "x").unwrap_err().starts_with("sasl.username and sasl.password"));
+        assert!(check("basic.auth.user.info", "k:hunter2").unwrap_err().starts_with("schema_registry.user and"));
+        assert!(check("ssl.keystore.location", "/etc/own.jks").unwrap_err().contains("-deststoretype PKCS12"));
     }
 }

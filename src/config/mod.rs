@@ -234,8 +234,10 @@ pub struct SchemaRegistry {
     pub strategy: crate::registry::Strategy,
     /// `schema_registry.ssl.ca.location`: PEM; these authorities are trusted beside the machine's own.
     pub ca: Option<std::path::PathBuf>,
-    /// `schema_registry.ssl.certificate.location` and `ssl.key.location`: PEM, the key in PKCS#8.
+    /// `schema_registry.ssl.certificate.location` and `ssl.key.location`: PEM.
     pub certificate: Option<(std::path::PathBuf, std::path::PathBuf)>,
+    /// `schema_registry.ssl.key.password`, `ssl.key.password_file`: of an encrypted key.
+    pub key_password: Option<Secret>,
 }
 
 /// `offset.storage.*`, as in Kafka Connect.

@@ -332,6 +332,9 @@ fn schema_registry(reader: &mut Reader<'_>) -> SchemaRegistry {
         },
         ca: reader.text("schema_registry.ssl.ca.location").map(Into::into),
         certificate,
+        key_password: reader
+            .raw_secret("schema_registry.ssl.key.password")
+            .and_then(|raw| reader.replaced("schema_registry.ssl.key.password", raw)),
     }
 }
 

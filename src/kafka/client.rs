@@ -42,10 +42,25 @@ pub(super) fn ask<T>(
         let left = deadline.saturating_duration_since(Instant::now());
         match question(consumer, left.min(SLICE)) {
             Ok(answer) => return Ok(answer),
-            Err(error) if left <= SLICE || context.is_lasting() => return Err(context.unreachable(what(), error)),
-            Err(_) => {}
+            Err(error) if left <= SLICE || context.is_lasting() || !may_pass(&error) => {
+                return Err(context.unreachable(what(), error));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
+}
+
+/// Whether nobody has answered yet.
+fn may_pass(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+        )
+    )
 }
 
 /// The client's log and errors, as ours; the same text at most once in a while, as a broker that is away is told of at

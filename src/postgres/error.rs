@@ -87,6 +87,18 @@ const SETTING: Meaning = meaning(
     "the server refuses a setting of the connection",
     "correct the parameter that the server names in database.url",
 );
+const POOLER_PARAMETER: Meaning = meaning(
+    Kind::Refused,
+    1023,
+    "the pooler refuses a setting of the connection",
+    "leave it out of database.options, database.url and PGOPTIONS, or name it in pgbouncer's ignore_startup_parameters",
+);
+const POOLER_MODE: Meaning = meaning(
+    Kind::Refused,
+    1023,
+    "the pooler does not keep a transaction together",
+    "set pgbouncer's pool_mode for the database to transaction or session, or connect to the server itself",
+);
 const NO_TLS: Meaning = meaning(
     Kind::Refused,
     1023,
@@ -222,6 +234,7 @@ fn of_state(state: &SqlState, text: &str, phase: Phase) -> Meaning {
         ("57014", _) => CANCELLED,
         (_, "40") => CONFLICT,
         (_, "53") => TOO_MANY,
+        (_, "08") if text.contains("statement pooling") => POOLER_MODE,
         // Poolers have one code for everything they refuse, and older ones say why in words alone.
         ("08P01", _) if connecting => of_pooler(text),
         (_, "08") => BROKEN,
@@ -245,6 +258,8 @@ fn of_pooler(text: &str) -> Meaning {
         NO_ROLE
     } else if says("auth") || says("password") {
         PASSWORD
+    } else if says("startup parameter") {
+        POOLER_PARAMETER
     } else if says("parameter") || says("option") {
         SETTING
     } else {
@@ -358,7 +373,8 @@ mod tests {
             ("XX000", "FATAL: Tenant or user not found", Connecting, NO_ROLE),
             ("08P01", "no such database: x", Connecting, NO_DATABASE),
             ("08P01", "no such user: u", Connecting, NO_ROLE),
-            ("08P01", "unsupported startup parameter: options", Connecting, SETTING),
+            ("08P01", "unsupported startup parameter: options", Connecting, POOLER_PARAMETER),
+            ("08P01", "transaction blocks not allowed in statement pooling mode", Connected, POOLER_MODE),
             ("08P01", "pgbouncer cannot connect to server", Connecting, UNREACHABLE),
             ("08006", "", Connected, BROKEN),
             ("99999", "", Connected, OTHER),

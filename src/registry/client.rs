@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use openssl::pkey::PKey;
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, Identity, Method, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 
@@ -72,7 +73,8 @@ impl Registry {
         if let Some((certificate, key)) = &config.certificate {
             let (of_certificate, of_key) =
                 ("schema_registry.ssl.certificate.location", "schema_registry.ssl.key.location");
-            let identity = Identity::from_pkcs8_pem(&pem(of_certificate, certificate)?, &pem(of_key, key)?);
+            let key_pem = plain_key(of_key, key, config.key_password.as_ref())?;
+            let identity = Identity::from_pkcs8_pem(&pem(of_certificate, certificate)?, &key_pem);
             http = http.identity(identity.map_err(|error| not_pem(of_key, key, error))?);
         }
         let http = http.build();
@@ -206,24 +208,32 @@ impl Registry {
             let mut wait = delays.delay();
             match self.request(method.clone(), base, path, body.clone())?.send().await {
                 Ok(answer) if answer.status().is_success() => match answer.text().await {
+                    Ok(text) if text.trim_start().starts_with('<') => return Err(a_page(base)),
                     Ok(text) => return Ok(Some(text)),
                     Err(error) => last = unreachable(base, error),
                 },
                 Ok(answer) => {
                     let status = answer.status();
                     let after = answer.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok()?.parse().ok());
+                    let elsewhere =
+                        answer.headers().get(LOCATION).and_then(|text| text.to_str().ok()).map(crate::config::redact);
                     let text = answer.text().await.unwrap_or_default();
                     let refusal: Refusal = serde_json::from_str(&text).unwrap_or_default();
                     if matches!(refusal.error_code, 40401..=40403) {
                         return Ok(None);
                     }
-                    last = refused(status, refusal, subject, base);
+                    last = refused(status, refusal, elsewhere.as_deref(), subject, base);
                     if !passes(status) {
                         return Err(last);
                     }
                     wait = after.map_or(wait, |seconds: u64| Duration::from_secs(seconds.min(10)));
                 }
-                Err(error) => last = unreachable(base, error),
+                Err(error) => {
+                    last = unreachable(base, error);
+                    if last.kind() != Kind::Registry {
+                        return Err(last);
+                    }
+                }
             }
             if attempt + 1 < TRIES * self.urls.len() {
                 tokio::time::sleep(wait).await;
@@ -261,6 +271,17 @@ fn pem(key: &str, path: &Path) -> Result<Vec<u8>> {
         .map_err(|error| Error::new(Kind::Config, format!("{key}: {} cannot be read", path.display())).because(error))
 }
 
+/// A private key of any usual form, as the HTTP client takes it: PKCS#8 and no text before it.
+fn plain_key(name: &str, path: &Path, password: Option<&Secret>) -> Result<Vec<u8>> {
+    // Never without a passphrase: OpenSSL would ask for it on the terminal.
+    let passphrase = password.map_or("", Secret::reveal).as_bytes();
+    let key = PKey::private_key_from_pem_passphrase(&pem(name, path)?, passphrase);
+    key.and_then(|key| key.private_key_to_pem_pkcs8()).map_err(|_| {
+        Error::new(Kind::Config, format!("{name}: {} is not a private key that can be read", path.display()))
+            .hint("name a PEM file; of an encrypted key schema_registry.ssl.key.password has to be right")
+    })
+}
+
 fn not_pem(key: &str, path: &Path, error: reqwest::Error) -> Error {
     Error::new(Kind::Config, format!("{key}: {} is not what it should be", path.display()))
         .because(error.without_url())
@@ -278,12 +299,43 @@ fn place(base: &Url) -> String {
 }
 
 fn unreachable(base: &Url, error: reqwest::Error) -> Error {
-    Error::new(Kind::Registry, format!("the schema registry at {} does not answer", place(base)))
+    let said = chain(&error);
+    let (kind, hint) = if said.contains("alert") && said.contains("certificate")
+        || said.contains("certificate required")
+    {
+        (
+            Kind::Schema,
+            "it wants a certificate of ours: set schema_registry.ssl.certificate.location and schema_registry.ssl.key.location",
+        )
+    } else if said.contains("certificate") {
+        (
+            Kind::Schema,
+            "set schema_registry.ssl.ca.location to the PEM file of the authority that signed its certificate, which must be made out to \
+             the host of schema_registry.url",
+        )
+    } else if said.contains("wrong version number") || said.contains("SSL routines") {
+        (Kind::Registry, "is it http:// where schema_registry.url says https://? It is tried again")
+    } else {
+        (Kind::Registry, "check schema_registry.url and that the registry is up; it is tried again")
+    };
+    Error::new(kind, format!("the schema registry at {} does not answer", place(base)))
         .because(error.without_url())
-        .hint("check schema_registry.url and that the registry is up; it is tried again")
+        .hint(hint)
 }
 
-fn refused(status: StatusCode, refusal: Refusal, subject: &str, base: &Url) -> Error {
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// A console's or a login's.
+fn a_page(base: &Url) -> Error {
+    Error::new(Kind::Schema, format!("{} answers with an HTML page", place(base)))
+        .hint("set schema_registry.url to the registry's own base address, not to a console's; a page to log in means that user, password or token are missing")
+}
+
+fn refused(status: StatusCode, refusal: Refusal, elsewhere: Option<&str>, subject: &str, base: &Url) -> Error {
     let at = place(base);
     let (kind, message, hint) = match status.as_u16() {
         409 => (
@@ -292,10 +344,25 @@ fn refused(status: StatusCode, refusal: Refusal, subject: &str, base: &Url) -> E
             "allow the change with the subject's compatibility level, or send the table to a new topic (objects.<alias>.topic)",
         ),
         422 => (Kind::Schema, format!("the registry refuses the schema for subject {subject}"), "see the cause"),
-        401 | 403 => (
+        401 => (
+            Kind::Schema,
+            format!("the registry at {at} does not know who we are"),
+            "check schema_registry.user and schema_registry.password, or schema_registry.token",
+        ),
+        403 => (
             Kind::Schema,
             format!("the registry at {at} refuses us"),
-            "check schema_registry.user and schema_registry.password, and the right to write the subject",
+            "give the user or token the right to read and write the subject",
+        ),
+        407 => (
+            Kind::Schema,
+            format!("a proxy before the registry at {at} refuses us"),
+            "check HTTPS_PROXY and HTTP_PROXY, user and password of the proxy included; or name the registry's host in NO_PROXY",
+        ),
+        300..=399 => (
+            Kind::Schema,
+            format!("the registry at {at} sends us elsewhere, where credentials must not follow"),
+            "set schema_registry.url to the address that it names; a page to log in means that user, password or token are missing",
         ),
         404 => (
             Kind::Schema,
@@ -308,7 +375,14 @@ fn refused(status: StatusCode, refusal: Refusal, subject: &str, base: &Url) -> E
         }
     };
     let Refusal { error_code, message: said } = refusal;
-    Error::new(kind, message).because(format!("HTTP {}, error {error_code}: {said}", status.as_u16())).hint(hint)
+    let mut cause = format!("HTTP {}", status.as_u16());
+    if error_code != 0 || !said.is_empty() {
+        cause.push_str(&format!(", error {error_code}: {said}"));
+    }
+    if let Some(elsewhere) = elsewhere {
+        cause.push_str(&format!(", to {elsewhere}"));
+    }
+    Error::new(kind, message).because(cause).hint(hint)
 }
 
 #[cfg(test)]
@@ -366,6 +440,7 @@ mod tests {
             strategy: crate::registry::Strategy::Topic,
             ca: None,
             certificate: None,
+            key_password: None,
         }
     }
 

@@ -18,6 +18,8 @@ mod load;
 mod loss;
 mod modes;
 mod offsets;
+mod pooler;
+mod proxied;
 mod secure;
 mod shapes;
 mod stage;

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use strandline::Kind;
 use strandline::config::{Database, Secret};
 use strandline::postgres::Connection;
-use strandline_testbed::{Postgres, PostgresOptions};
+use strandline_testbed::{Kafka, Postgres, PostgresOptions};
 
-use crate::stage::connect;
+use crate::authority::Certified;
+use crate::connect::give;
+use crate::stage::{Stage, connect, until};
+use crate::topic::records;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_follows_and_can_be_promoted() {
@@ -97,4 +100,59 @@ async fn a_socket_leads_there_whatever_sslmode_says() {
         let row = connection.client().query_one("SELECT inet_server_port()", &[]).await.unwrap();
         assert_eq!(row.get::<_, Option<i32>>(0), None, "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_signed_itself_is_pinned_and_rotated_while_streaming() {
+    let postgres = Postgres::start(PostgresOptions::default());
+    let own = postgres.create_database("pinned");
+    let client = connect(&own.url).await;
+    let directory = tempfile::tempdir().unwrap();
+    let pinned = directory.path().join("server.pem");
+    let install = async |certified: &Certified| {
+        give(postgres.data_dir(), "server.crt", &certified.pem());
+        give(postgres.data_dir(), "server.key", &certified.key_pem());
+        client.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    let (old, new) = (Certified::lonely("heroku"), Certified::lonely("heroku"));
+    install(&old).await;
+    std::fs::write(&pinned, old.pem()).unwrap();
+    let url = |parameters: &str| format!("{}?{parameters}", own.url);
+    let open = async |parameters: &str| {
+        let database = Database { url: Some(Secret::new(url(parameters))), ..Database::default() };
+        Connection::open(&database, "test").await
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = open("sslmode=require").await {
+        assert!(Instant::now() < deadline, "{}", error.report());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(open("sslmode=verify-ca").await.unwrap_err().to_string().starts_with("1023"));
+    let verified = format!("sslmode=verify-ca&sslrootcert={}", pinned.display());
+    open(&verified).await.unwrap();
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
+    let pinning = strandline_testbed::Database { url: url(&verified), name: own.name.clone() };
+    let stage = Stage::on("pinned", pinning, Kafka::shared().bootstrap());
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    install(&new).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while open(&verified).await.is_ok() {
+        assert!(Instant::now() < deadline, "the new certificate is not shown");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client
+        .batch_execute(
+            "INSERT INTO t VALUES (2);
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'strandline%'",
+        )
+        .await
+        .unwrap();
+    running.await_log("1023");
+    std::fs::write(&pinned, new.pem()).unwrap();
+    until("rows", Duration::from_secs(40), || records(&stage.kafka, &stage.topic("t")).len() >= 2);
+    let (code, log) = running.stop();
+    let ids: Vec<i64> = records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
+    assert_eq!((ids, code), (vec![1, 2], Some(0)), "{log}");
 }

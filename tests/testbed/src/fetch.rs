@@ -94,19 +94,30 @@ fn fetched_postgres(major: u32) -> PathBuf {
 
 /// OpenSSH's server, and where its libraries are: the machine's, else fetched and not installed.
 pub fn sshd() -> (PathBuf, PathBuf) {
-    let own = Path::new("/usr/sbin/sshd");
+    debian("openssh-server", &["libwrap0"], "usr/sbin/sshd")
+}
+
+/// pgbouncer, likewise.
+pub fn pgbouncer() -> (PathBuf, PathBuf) {
+    debian("pgbouncer", &["libc-ares2", "libevent-2.1-7"], "usr/sbin/pgbouncer")
+}
+
+/// A program of a Debian package, with the packages of its libraries.
+fn debian(package: &str, libraries: &[&str], program: &str) -> (PathBuf, PathBuf) {
+    let own = Path::new("/").join(program);
     if own.exists() {
-        return (own.to_owned(), PathBuf::new());
+        return (own, PathBuf::new());
     }
-    let dir = once("openssh-server", |dir| {
-        need("apt-get", "openssh-server");
+    let dir = once(package, |dir| {
+        need("apt-get", package);
         let download = || {
-            let packages = ["download", "openssh-server", "libwrap0"];
-            Command::new("apt-get").args(packages).current_dir(dir).output().is_ok_and(|output| output.status.success())
+            let mut command = Command::new("apt-get");
+            command.args(["download", package]).args(libraries).current_dir(dir);
+            command.output().is_ok_and(|output| output.status.success())
         };
         if !download() {
             run(Command::new("apt-get").args(["update", "-q"]));
-            assert!(download(), "testbed: openssh-server cannot be fetched: install it");
+            assert!(download(), "testbed: {package} cannot be fetched: install it");
         }
         for entry in std::fs::read_dir(dir).expect("the packages").flatten() {
             run(Command::new("dpkg").arg("-x").arg(entry.path()).arg(dir));
@@ -114,7 +125,7 @@ pub fn sshd() -> (PathBuf, PathBuf) {
     });
     let libraries = std::fs::read_dir(dir.join("usr/lib")).expect("libraries").flatten();
     let libraries = libraries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("linux-gnu"));
-    (dir.join("usr/sbin/sshd"), libraries.expect("the libraries of this machine's kind"))
+    (dir.join(program), libraries.expect("the libraries of this machine's kind"))
 }
 
 /// Makes a directory once: other processes wait for it, and a half-made one is never seen.

@@ -6,6 +6,7 @@
 mod chaos;
 mod fetch;
 mod kafka;
+mod pooler;
 mod postgres;
 mod process;
 mod registry;
@@ -15,6 +16,7 @@ mod standin;
 
 pub use chaos::{Chaos, Weather};
 pub use kafka::{Kafka, KafkaOptions};
+pub use pooler::Pooler;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use process::{cpu_time, free_port};
 pub use registry::Registry;
@@ -28,6 +30,7 @@ pub fn fetch_all() {
     fetch::registry();
     fetch::postgres();
     fetch::sshd();
+    fetch::pgbouncer();
     for major in [14, 16, 18] {
         fetch::postgres_of(major);
     }
