@@ -181,6 +181,22 @@ fn each_guard_is_where_the_list_says() {
     }
 }
 
+/// The page promises nothing that no test attacks.
+#[test]
+fn each_test_that_the_guarantees_name_is_there() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(here.join("docs/guarantees.md")).unwrap();
+    let named = page.split('`').filter_map(|word| word.split_once("::")).filter(|(_, test)| !test.contains(' '));
+    let mut count = 0;
+    for (room, test) in named {
+        let file = here.join(format!("tests/integration/{room}.rs"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert!(text.contains(&format!("fn {test}()")), "{room}::{test}");
+        count += 1;
+    }
+    assert!(count > 25, "{count}");
+}
+
 /// Builds Strandline once without each of its guards: the tests must see it. Takes minutes, hence only on request:
 /// `cargo test --test integration -- --ignored without_a_guard --nocapture`.
 #[test]
