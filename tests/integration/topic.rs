@@ -87,6 +87,10 @@ pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
                 headers: record.headers().map(headers).unwrap_or_default(),
             }),
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            // The broker may stand still for a moment: it is part of the test.
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+            ))) => {}
             Some(Err(error)) => panic!("{topic}: {error}"),
             None => panic!("{topic} cannot be read to its end"),
         }
