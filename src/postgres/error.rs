@@ -12,6 +12,9 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use crate::{Error, Kind};
 
+#[cfg(test)]
+mod page;
+
 /// When it happened: a refusal at the door is the connection's, the same SQLSTATE later is an object's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -115,7 +118,7 @@ const CERTIFICATE: Meaning = meaning(
     Kind::Refused,
     1023,
     "the server demands a client certificate",
-    "let the role log in by password in pg_hba.conf; client certificates are not supported yet",
+    "set database.sslcert and database.sslkey, or let the role log in by password in pg_hba.conf",
 );
 const METHOD: Meaning = meaning(
     Kind::Refused,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use strandline_testbed::{Kafka, Postgres, PostgresOptions};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
@@ -147,8 +148,8 @@ fn torment(stage: &Stage, rewrites: bool, stop: &Arc<AtomicBool>) -> Vec<JoinHan
             }
         }));
     }
-    let (stranger, stopped) =
-        (strandline_testbed::Postgres::shared().create_database("stranger").url, Arc::clone(stop));
+    let elsewhere = stage.database.url.replace(&stage.database.name, "postgres");
+    let (stranger, stopped) = (elsewhere, Arc::clone(stop));
     sessions.push(tokio::spawn(async move {
         let client = connect(&stranger).await;
         while !stopped.load(Ordering::Relaxed) {
@@ -296,13 +297,16 @@ async fn ordeal(name: &str, rewrites: bool) -> (usize, usize, usize, String) {
 }
 
 async fn ordeal_with(name: &str, rewrites: bool, more: &str, settings: &str) -> (usize, usize, usize, String) {
-    let stage = Stage::new(name);
+    ordeal_on(&Stage::new(name), rewrites, more, settings).await
+}
+
+async fn ordeal_on(stage: &Stage, rewrites: bool, more: &str, settings: &str) -> (usize, usize, usize, String) {
     stage.configure(settings);
     let client = stage.client().await;
     client.batch_execute(SCHEMA).await.unwrap();
     client.batch_execute(more).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let sessions = torment(&stage, rewrites, &stop);
+    let sessions = torment(stage, rewrites, &stop);
     let mut random = StdRng::from_os_rng();
     let mut log = String::new();
     let (started, mut kills) = (Instant::now(), 0);
@@ -332,11 +336,12 @@ async fn ordeal_with(name: &str, rewrites: bool, more: &str, settings: &str) -> 
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         log += &stage.run_once();
-        let (missing, twice, disorder) = count(&held(&client).await, &delivered(&stage));
+        let (missing, twice, disorder) = count(&held(&client).await, &delivered(stage));
         if missing == 0 || Instant::now() > deadline {
-            let versions: usize = delivered(&stage).values().map(Vec::len).sum();
+            let versions: usize = delivered(stage).values().map(Vec::len).sum();
             eprintln!(
-                "{name}: {versions} versions delivered through {kills} kills: {missing} missing, {twice} twice, {disorder} out of order"
+                "{}: {versions} versions delivered through {kills} kills: {missing} missing, {twice} twice, {disorder} out of order",
+                stage.name
             );
             assert!(versions > 500 && kills >= 3, "too little happened to prove anything");
             return (missing, twice, disorder, log);
@@ -395,4 +400,19 @@ async fn the_same_count_shows_the_loss_of_asking_for_what_is_newer_than_the_newe
     let (missing, ..) = count(&held, &delivered);
     eprintln!("newer than the newest: {missing} of {} versions missing", held.len());
     assert!(missing > 0, "the torment is too mild to prove anything");
+}
+
+/// On the oldest version and the newest; `STRANDLINE_TEST_MAJORS=14,15,16,17,18` takes these.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_version_is_lost_from_other_majors_of_postgresql() {
+    let majors = std::env::var("STRANDLINE_TEST_MAJORS").unwrap_or("14,18".into());
+    for major in majors.split(',').map(|major| major.parse().unwrap()) {
+        let postgres = Postgres::start(PostgresOptions { major: Some(major), ..PostgresOptions::default() });
+        let stage = Stage::on("major", postgres.create_database("major"), Kafka::shared().bootstrap());
+        let version: String = stage.client().await.query_one("SHOW server_version", &[]).await.unwrap().get(0);
+        assert!(version.starts_with(&major.to_string()), "{version}");
+        let (missing, twice, disorder, log) = ordeal_on(&stage, false, "", "").await;
+        assert_eq!((missing, twice, disorder), (0, 0, 0), "PostgreSQL {version}:\n{log}");
+        eprintln!("PostgreSQL {version}: nothing lost, nothing twice");
+    }
 }

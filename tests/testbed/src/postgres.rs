@@ -54,7 +54,11 @@ impl Postgres {
                 eprintln!("testbed: PostgreSQL of STRANDLINE_TEST_POSTGRES");
                 Postgres { own: None, url: url.trim_end_matches('/').to_owned() }
             }
-            Err(_) => Postgres::start(PostgresOptions::default()),
+            Err(_) => {
+                let major = std::env::var("STRANDLINE_TEST_POSTGRES_MAJOR").ok();
+                let major = major.map(|text| text.parse().expect("STRANDLINE_TEST_POSTGRES_MAJOR is a number"));
+                Postgres::start(PostgresOptions { major, ..PostgresOptions::default() })
+            }
         })
     }
 
