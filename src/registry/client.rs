@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openssl::pkey::PKey;
@@ -24,6 +25,8 @@ pub struct Registry {
     use_latest: bool,
     normalize: bool,
     ids: Mutex<HashMap<(String, String), u32>>,
+    /// Whether it has ever answered as a registry does.
+    answered: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +91,7 @@ impl Registry {
             use_latest: config.use_latest,
             normalize: config.normalize,
             ids: Mutex::default(),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -208,8 +212,11 @@ impl Registry {
             let mut wait = delays.delay();
             match self.request(method.clone(), base, path, body.clone())?.send().await {
                 Ok(answer) if answer.status().is_success() => match answer.text().await {
-                    Ok(text) if text.trim_start().starts_with('<') => return Err(a_page(base)),
-                    Ok(text) => return Ok(Some(text)),
+                    Ok(text) if text.trim_start().starts_with('<') => return Err(self.mended(a_page(base))),
+                    Ok(text) => {
+                        self.answered.store(true, Ordering::Relaxed);
+                        return Ok(Some(text));
+                    }
                     Err(error) => last = unreachable(base, error),
                 },
                 Ok(answer) => {
@@ -231,7 +238,7 @@ impl Registry {
                 Err(error) => {
                     last = unreachable(base, error);
                     if last.kind() != Kind::Registry {
-                        return Err(last);
+                        return Err(self.mended(last));
                     }
                 }
             }
@@ -240,6 +247,19 @@ impl Registry {
             }
         }
         Err(last)
+    }
+
+    /// What a wrong address gives at the start is a gateway's maintenance later: with one that has answered before, it is
+    /// waited for.
+    fn mended(&self, error: Error) -> Error {
+        if !self.answered.load(Ordering::Relaxed) {
+            return error;
+        }
+        let again = Error::new(Kind::Registry, error.message()).hint("it has answered before, so it is tried again");
+        match error.cause_text() {
+            Some(cause) => again.because(cause),
+            None => again,
+        }
     }
 
     fn request(&self, method: Method, base: &Url, path: &[&str], body: Option<String>) -> Result<RequestBuilder> {
@@ -504,6 +524,18 @@ mod tests {
             asked[1]
         );
         assert!(asked[1].ends_with(r#"{"schema":"\"int\""}"#));
+    }
+
+    /// Found by the trials: a gateway's page in the middle of a stream made an object FAILED for good.
+    #[tokio::test]
+    async fn a_page_is_a_wrong_address_at_first_and_a_gateways_trouble_later() {
+        let page = "200 OK|<html>back soon</html>";
+        let (url, asked) = server(vec![page, "200 OK|{\"id\":7}", page]);
+        let registry = registry(url);
+        assert_eq!(registry.register("a", "\"int\"").await.unwrap_err().kind(), Kind::Schema);
+        assert_eq!(registry.register("a", "\"int\"").await.unwrap(), 7);
+        assert_eq!(registry.register("b", "\"int\"").await.unwrap_err().kind(), Kind::Registry);
+        drop(asked);
     }
 
     #[tokio::test]
