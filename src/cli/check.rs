@@ -7,11 +7,12 @@ use serde_json::json;
 use super::survey::Survey;
 use super::{DONE, FAILED};
 use crate::config::Config;
-use crate::kafka::Admin;
 use crate::poll::{Choice, TableName, sql};
 use crate::postgres::{Connection, Description};
 use crate::registry::Registry;
 use crate::{Error, Kind, Result};
+
+mod topics;
 
 /// What was looked at, and what came of it.
 struct Finding {
@@ -21,9 +22,8 @@ struct Finding {
 
 pub async fn check(config: &Config, as_json: bool) -> Result<u8> {
     let mut findings = Vec::new();
-    postgres(config, &mut findings).await;
-    let kafka = Admin::new(&config.kafka, &config.name).and_then(|admin| admin.reach());
-    findings.push(Finding { what: "kafka", outcome: kafka.map(|brokers| format!("{brokers} broker(s) answer")) });
+    let objects = postgres(config, &mut findings).await;
+    topics::check(config, &objects, &mut findings).await;
     let registry = match Registry::new(&config.schema_registry) {
         Ok(registry) => registry.reach().await,
         Err(error) => Err(error),
@@ -36,7 +36,21 @@ pub async fn check(config: &Config, as_json: bool) -> Result<u8> {
     Ok(if failed { FAILED } else { DONE })
 }
 
-async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
+/// An object on its way into a topic.
+struct Bound {
+    name: String,
+    topic: String,
+    has_key: bool,
+}
+
+/// The objects that can be read.
+async fn postgres(config: &Config, findings: &mut Vec<Finding>) -> Vec<Bound> {
+    let mut objects = Vec::new();
+    look(config, findings, &mut objects).await;
+    objects
+}
+
+async fn look(config: &Config, findings: &mut Vec<Finding>, objects: &mut Vec<Bound>) {
     let mut found = |what, outcome| findings.push(Finding { what, outcome });
     let connection = match Connection::open(&config.database, &config.name).await {
         Ok(connection) => connection,
@@ -60,6 +74,17 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
             "history",
             Err(error.hint("the role needs what PostgreSQL grants to everybody: pg_control_system() and friends")),
         ),
+    }
+    if let Ok(Some(holder)) = connection.holder().await
+        && holder.age >= LONG_AGO
+    {
+        found(
+            WARNING,
+            Ok(format!(
+                "a transaction of {} in {} ({}) has been open for {} transaction ids: what large tables get meanwhile waits for its end",
+                holder.user, holder.database, holder.who, holder.age
+            )),
+        );
     }
     drop(connection);
     let survey = match Survey::make(config).await {
@@ -99,6 +124,8 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
             None => match survey.prospect(config, choice, None).await {
                 Ok(prospect) => {
                     let _ = survey.connection.rollback().await;
+                    let has_key = !prospect.description.key.is_empty();
+                    objects.push(Bound { name: name.clone(), topic: choice.topic.clone(), has_key });
                     let what = if choice.query.is_some() && choice.table.oid == 0 { "query" } else { "table" };
                     let columns = prospect.description.columns.len();
                     let mode = &choice.polling.mode;
@@ -115,6 +142,9 @@ async fn postgres(config: &Config, findings: &mut Vec<Finding>) {
         }
     }
 }
+
+/// From how many ids on an open transaction is worth a word.
+const LONG_AGO: i64 = 10_000;
 
 /// A finding that lets everything go on.
 const WARNING: &str = "warning";
@@ -134,15 +164,24 @@ async fn missing_indexes(survey: &Survey, choice: &Choice, description: &Descrip
 
 fn to_text(findings: &[Finding]) -> String {
     let mut text = String::new();
+    let (mut failed, mut warnings, mut fine) = (0, 0, 0);
     for finding in findings {
         match &finding.outcome {
-            Ok(said) if finding.what == WARNING => text.push_str(&format!("warning {said}\n")),
-            Ok(said) => text.push_str(&format!("ok      {}: {said}\n", finding.what)),
+            Ok(said) if finding.what == WARNING => {
+                warnings += 1;
+                text.push_str(&format!("warning {said}\n"));
+            }
+            Ok(said) => {
+                fine += 1;
+                text.push_str(&format!("ok      {}: {said}\n", finding.what));
+            }
             Err(error) => {
+                failed += 1;
                 text.push_str(&format!("FAILED  {}: {}\n", finding.what, error.report().replace('\n', "\n      ")))
             }
         }
     }
+    text.push_str(&format!("{failed} failed, {warnings} warnings, {fine} ok\n"));
     text
 }
 

@@ -16,4 +16,4 @@ pub use claim::Claim;
 pub use murmur2::partition as murmur2_partition;
 pub use offsets::{OffsetsTopic, Stored, Waiting, bucket_key, bucket_of, key};
 pub use producer::{Append, OffsetRecord, Producer};
-pub use topics::Admin;
+pub use topics::{Admin, Seen};

@@ -126,19 +126,29 @@ impl OffsetsTopic {
         })
     }
 
-    async fn find_or_create(admin: &Admin, storage: &OffsetStorage) -> Result<i32> {
+    /// The number of its partitions, if it is there; one that is not compacted would forget: refused.
+    pub async fn look_at(admin: &Admin, storage: &OffsetStorage) -> Result<Option<i32>> {
         let name = &storage.topic;
-        if let Some(partitions) = admin.partitions(name)? {
-            let policy = admin.setting(name, "cleanup.policy").await?;
-            if let Some(policy) = policy.filter(|policy| policy != "compact") {
-                return Err(Error::new(Kind::Config, format!("the offsets topic {name} has cleanup.policy `{policy}`: progress would be deleted"))
-                    .hint(format!(
-                        "kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact, \
-                         or set offset.storage.topic to another"
-                    )));
-            }
+        let Some(partitions) = admin.partitions(name)? else { return Ok(None) };
+        let policy = admin.setting(name, "cleanup.policy").await?;
+        match policy.filter(|policy| policy != "compact") {
+            None => Ok(Some(partitions)),
+            Some(policy) => Err(Error::new(
+                Kind::Config,
+                format!("the offsets topic {name} has cleanup.policy `{policy}`: progress would be deleted"),
+            )
+            .hint(format!(
+                "kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact, \
+                 or set offset.storage.topic to another"
+            ))),
+        }
+    }
+
+    async fn find_or_create(admin: &Admin, storage: &OffsetStorage) -> Result<i32> {
+        if let Some(partitions) = Self::look_at(admin, storage).await? {
             return Ok(partitions);
         }
+        let name = &storage.topic;
         let wanted = Wanted {
             name,
             partitions: storage.partitions,

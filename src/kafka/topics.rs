@@ -30,6 +30,17 @@ pub(super) struct Wanted<'a> {
     pub settings: Vec<(&'a str, &'a str)>,
 }
 
+/// What a topic is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// `cleanup.policy`; empty where the broker does not tell.
+    pub policy: String,
+    /// After how long records are deleted, if they are.
+    pub retention: Option<Duration>,
+}
+
 impl Admin {
     /// A client that asks and creates; it connects with its first question.
     pub fn new(kafka: &Kafka, connector: &str) -> Result<Admin> {
@@ -105,6 +116,20 @@ impl Admin {
         let ready =
             !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0);
         Ok(ready.then(|| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)))
+    }
+
+    /// A topic as it is, for those who only look; `None`: there is no such topic.
+    pub async fn look_at(&self, name: &str) -> Result<Option<Seen>> {
+        let Some(partitions) = self.partitions(name)? else { return Ok(None) };
+        let policy = self.setting(name, "cleanup.policy").await?.unwrap_or_default();
+        let retention = self.setting(name, "retention.ms").await?.and_then(|text| text.parse().ok());
+        Ok(Some(Seen {
+            partitions,
+            policy,
+            retention: retention
+                .filter(|millis: &i64| *millis >= 0)
+                .map(|millis| Duration::from_millis(millis.unsigned_abs())),
+        }))
     }
 
     /// Makes a topic and waits until its partitions have leaders. One that somebody else made meanwhile is as good.

@@ -203,3 +203,48 @@ async fn topics_are_routed_and_records_tell_their_origin() {
     assert_eq!(changed[500].headers, told(false, row.get(0)));
     assert_eq!(records(&stage.kafka, &sales)[500].long("id"), 7, "the id is not part of the row");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_what_a_topic_will_do_to_its_object() {
+    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+    use rdkafka::client::DefaultClientContext;
+    let stage = Stage::new("outlook");
+    let client = stage.client().await;
+    client
+        .batch_execute("CREATE TABLE keyed (id int PRIMARY KEY); CREATE TABLE keyless (a int); CREATE TABLE fine (id int PRIMARY KEY)")
+        .await
+        .unwrap();
+    let output = stage.strandline(&["check"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("will be made") && said.contains("0 failed, 0 warnings"),
+        "{said}"
+    );
+    let admin: AdminClient<DefaultClientContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap();
+    let (keyed, keyless, offsets) = (stage.topic("keyed"), stage.topic("keyless"), format!("{}-offsets", stage.name));
+    let topics = [
+        NewTopic::new(&keyed, 1, TopicReplication::Fixed(1))
+            .set("cleanup.policy", "delete")
+            .set("retention.ms", "7200000"),
+        NewTopic::new(&keyless, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact"),
+        NewTopic::new(&offsets, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "delete"),
+    ];
+    for made in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
+        made.unwrap();
+    }
+    let output = stage.strandline(&["check"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [
+        "public.keyed",
+        "after 2 h",
+        "public.keyless",
+        "is compacted",
+        "cleanup.policy `delete`",
+        "2 failed, 1 warnings",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    eprintln!("{said}");
+}
