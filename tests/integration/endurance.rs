@@ -14,7 +14,7 @@ use crate::writers::{Writers, commit_prepared};
 /// How long; twenty minutes are worth a look at the table that is printed.
 fn budget() -> Duration {
     let seconds = std::env::var("STRANDLINE_TEST_ENDURANCE_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(30))
+    Duration::from_secs(seconds.unwrap_or(15))
 }
 
 /// Every few seconds a server is restarted or every connection to one is cut, while sessions write as fast as they can.
