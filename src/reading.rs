@@ -108,8 +108,6 @@ impl Reading<'_> {
     fn hand_over(&self, owner: &mut Owner, batch: &mut Batch, waited: &mut Duration) -> Result<()> {
         owner.begin_once()?;
         owner.rows += batch.records().len() as u64;
-        owner.producer.poll();
-        let mut waits = 0;
         let headers = self.headers.as_ref();
         let mut append = |owner: &mut Owner| match headers {
             None => owner.producer.append(&self.topic, batch),
@@ -117,13 +115,7 @@ impl Reading<'_> {
         };
         while let Append::Full = append(owner)? {
             let since = Instant::now();
-            waits += 1;
-            // Over many partitions the queue may be full and no batch of it.
-            if waits % 16 == 0 {
-                owner.producer.push()
-            } else {
-                owner.producer.wait()
-            }
+            owner.producer.wait();
             *waited += since.elapsed();
             if *waited > self.shared.config.source_stall {
                 return Err(Error::new(Kind::Stalled, format!("Kafka kept PostgreSQL waiting for {waited:.1?}"))

@@ -213,6 +213,25 @@ pub struct Kafka {
     pub properties: BTreeMap<String, Secret>,
 }
 
+impl Kafka {
+    /// A property's value; an empty one counts as none.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(Secret::reveal).filter(|value| !value.is_empty())
+    }
+
+    /// A property that is a time in milliseconds, or what it is where it is not set.
+    pub fn millis(&self, name: &str, usual: u64) -> Duration {
+        Duration::from_millis(self.property(name).and_then(|text| text.parse().ok()).unwrap_or(usual))
+    }
+
+    /// With these properties.
+    #[cfg(test)]
+    pub fn with(properties: &[(&str, &str)]) -> Kafka {
+        let each = properties.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value)));
+        Kafka { properties: each.collect() }
+    }
+}
+
 /// `[schema_registry]`.
 #[derive(Clone, Debug)]
 pub struct SchemaRegistry {

@@ -117,11 +117,6 @@ impl Context {
         }
     }
 
-    /// Whether the log tells nothing.
-    pub fn trouble_free(&self) -> bool {
-        self.trouble().is_none()
-    }
-
     /// What was in the way before may be gone.
     pub fn forget(&self) {
         if let Ok(mut trouble) = self.trouble.lock() {

@@ -7,9 +7,9 @@ mod murmur2;
 mod oauth;
 mod offsets;
 mod producer;
-mod refusal;
 mod topics;
 mod trouble;
+mod wire;
 
 pub use batch::Batch;
 pub use claim::Claim;

@@ -1,31 +1,44 @@
-//! The producer: narrow on purpose, so that a faster writer of record batches can take its place.
+//! The producer: rows go into record batches as they are appended, and a thread of its own takes the batches to the brokers.
+//!
+//! One row costs a copy and a few bytes of framing; compression, checksum, request and answer are a batch's. The face is
+//! narrow (append, commit, abort), and everything that waits does so here, with a deadline.
 
-use std::collections::HashMap;
-use std::ffi::CString;
-use std::ptr::NonNull;
-use std::sync::Mutex;
+mod compression;
+mod failure;
+mod identity;
+mod lane;
+mod queue;
+mod records;
+mod sender;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
-use rdkafka::client::OAuthToken;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use rdkafka_sys::{rd_kafka_message_t, rd_kafka_topic_t};
-
+use self::compression::Codec;
+use self::failure::Failure;
+use self::identity::Identity;
+use self::queue::Queue;
+use self::records::Records;
+use self::sender::{Command, Sender};
 use super::batch::Batch;
-use super::client::{self, settings, unbuildable};
+use super::murmur2;
 use super::offsets::OffsetsTopic;
-use super::refusal::{fenced, is_fencing, is_lasting, is_unfinished, lasting_hint};
+use super::wire::Cluster;
 use crate::config::Kafka;
 use crate::{Error, Kind, Result};
 
-/// What became of a record.
+/// A partition of a topic.
+type Place = (Arc<str>, i32);
+
+/// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Append {
-    /// It is in the queue.
+    /// It is on its way.
     Queued,
     /// The queue is full: back-pressure, nothing was taken.
     Full,
@@ -42,82 +55,39 @@ pub struct OffsetRecord {
     pub value: Option<Vec<u8>>,
 }
 
-/// A producer of one transactional id, or of none.
+/// A producer of one transactional id, or of none. Dropping it forgets what is queued.
 pub struct Producer {
-    /// Before the client, as it must be dropped first.
-    topics: HashMap<String, Topic>,
-    inner: BaseProducer<Context>,
     exactly_once: bool,
     transaction_timeout: Duration,
+    /// After so many bytes a batch is sent.
+    batch_size: usize,
+    /// The most that may be queued, in bytes before compression.
+    most: usize,
+    /// The largest record, where `[kafka]` says one.
+    largest: Option<usize>,
+    topics: HashMap<String, Topic>,
+    /// Topics that the sender was asked for.
+    asked: HashSet<String>,
+    /// Bytes in batches that are not full yet.
+    unsent: usize,
+    queue: Arc<Queue>,
+    commands: UnboundedSender<Command>,
+    /// Ends the sender's thread, whatever it waits for.
+    _stop: DropGuard,
 }
 
-/// A topic as librdkafka knows it, looked up once.
-struct Topic(NonNull<rd_kafka_topic_t>);
-
-// SAFETY: librdkafka's handles may be used from any thread; this one is used by the one that owns the producer.
-unsafe impl Send for Topic {}
-
-impl Drop for Topic {
-    fn drop(&mut self) {
-        // SAFETY: made by rd_kafka_topic_new, owned by us alone, and the client still lives.
-        unsafe { rdkafka_sys::rd_kafka_topic_destroy(self.0.as_ptr()) };
-    }
+/// The batches of one topic that are being filled.
+struct Topic {
+    name: Arc<str>,
+    partitions: Vec<Records>,
+    /// Where records without a key go, until its batch is full.
+    keyless: usize,
 }
 
-/// Keeps the first report of a failure.
-struct Context {
-    client: client::Context,
-    failed: Mutex<Option<(String, Code)>>,
-}
-
-impl ClientContext for Context {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(
-        &self,
-        config: Option<&str>,
-    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.client.generate_oauth_token(config)
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.client.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.client.error(error, reason);
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = report
-            && let Ok(mut failed) = self.failed.lock()
-        {
-            let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-            failed.get_or_insert_with(|| (message.topic().to_owned(), code));
-        }
-    }
-}
-
-/// RD_KAFKA_PARTITION_UA, which the bindings lack: the partitioner decides.
-const ANY_PARTITION: i32 = -1;
-
-/// Large batches, little waiting; `[kafka]` wins.
-const DEFAULTS: [(&str, &str); 7] = [
-    ("compression.type", "lz4"),
-    // Batches go when they are full, and with each commit. Not when they are old: while a partition's five requests are on
-    // their way, librdkafka's thread spins over a message that has waited for longer than this.
-    ("linger.ms", "1000"),
-    ("batch.size", "262144"),
-    ("batch.num.messages", "100000"),
-    // Together they bound the memory: about 190 bytes a record come on top of its value.
-    ("queue.buffering.max.messages", "100000"),
-    ("queue.buffering.max.kbytes", "32768"),
-    ("transaction.timeout.ms", "60000"),
-];
+const BATCH_SIZE: usize = 256 << 10;
+const MOST_KBYTES: usize = 16 << 10;
+/// How long a moment is, at most, when the queue is full.
+const MOMENT: Duration = Duration::from_millis(5);
 
 impl Producer {
     /// Rows and watermarks in transactions of this id. Call [`Producer::init`] first.
@@ -131,31 +101,41 @@ impl Producer {
     }
 
     fn build(kafka: &Kafka, connector: &str, transactional_id: Option<&str>) -> Result<Producer> {
-        let mut config = settings(kafka, connector);
-        for (name, value) in DEFAULTS {
-            if config.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
-        config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
-        // One report a record costs as much as sending it; how many are in flight is known without.
-        config.set("delivery.report.only.error", "true");
-        // A record that timed out would be a gap in an idempotent stream; how long to try is decided above us.
-        config.set("message.timeout.ms", "0");
-        if let Some(id) = transactional_id {
-            config.set("transactional.id", id);
-        }
-        let millis = config.get("transaction.timeout.ms").and_then(|text| text.parse().ok()).unwrap_or(60_000);
-        if transactional_id.is_none() {
-            config.remove("transaction.timeout.ms");
-        }
+        let transaction_timeout = kafka.millis("transaction.timeout.ms", 60_000);
+        let queue = Arc::new(Queue::default());
+        let cluster = Cluster::new(kafka, connector)?;
+        let identity = Identity::new(transactional_id.map(str::to_owned), transaction_timeout);
+        let timeout = kafka.millis("request.timeout.ms", 30_000);
+        let sender = Sender::new(cluster, identity, Codec::of(kafka)?, Arc::clone(&queue), timeout);
+        let (commands, asked) = unbounded_channel();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let failed = |error| Error::new(Kind::Io, "the producer's thread cannot be started").because(error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let body = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stopped.cancelled() => {}
+                    () = sender.run(asked) => {}
+                }
+            });
+            // A name that is being looked up is not waited for.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name("sender".to_owned()).spawn(body).map_err(failed)?;
+        let size = |name: &str| kafka.property(name).and_then(|text| text.parse::<usize>().ok());
         Ok(Producer {
-            topics: HashMap::new(),
-            inner: config
-                .create_with_context(Context { client: client::Context::of(kafka), failed: Mutex::default() })
-                .map_err(unbuildable)?,
             exactly_once: transactional_id.is_some(),
-            transaction_timeout: Duration::from_millis(millis),
+            transaction_timeout,
+            batch_size: size("batch.size").unwrap_or(BATCH_SIZE),
+            most: size("queue.buffering.max.kbytes").unwrap_or(MOST_KBYTES).saturating_mul(1024),
+            largest: size("message.max.bytes"),
+            topics: HashMap::new(),
+            asked: HashSet::new(),
+            unsent: 0,
+            queue,
+            commands,
+            _stop: stop.drop_guard(),
         })
     }
 
@@ -169,322 +149,231 @@ impl Producer {
         if !self.exactly_once {
             return Ok(());
         }
-        let deadline = Instant::now() + timeout;
-        self.until(deadline, "the producer's transactional id could not be initialised", |producer, slice| {
-            producer.init_transactions(slice)
+        let answer = self.ask(Command::Init)?;
+        self.within(&answer, timeout).unwrap_or_else(|| {
+            Err(self.hindered("the producer's transactional id could not be initialised"))
         })
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction. Kafka learns of it with the first batch.
     pub fn begin(&mut self) -> Result<()> {
-        if !self.exactly_once {
-            return Ok(());
+        match self.queue.lock().failed.as_ref() {
+            Some(failed) => Err(failed.error()),
+            None => Ok(()),
         }
-        self.inner.begin_transaction().map_err(|error| self.explain("a transaction could not begin", error))
     }
 
-    /// Queues a batch's records; their keys decide the partitions. What was taken is gone from the batch: with
-    /// [`Append::Full`] some are left in it.
+    /// Takes a batch's records; their keys decide the partitions.
     pub fn append(&mut self, topic: &str, batch: &mut Batch) -> Result<Append> {
-        let handle = self.topic(topic)?;
-        let mut messages: Vec<rd_kafka_message_t> = batch.records().map(|(key, value)| message(key, value)).collect();
-        let count = i32::try_from(messages.len()).unwrap_or(i32::MAX);
-        // SAFETY: topic and client live; each message points into the batch, which is borrowed; F_COPY copies the bytes.
-        let taken = unsafe {
-            rdkafka_sys::rd_kafka_produce_batch(
-                handle.as_ptr(),
-                ANY_PARTITION,
-                rdkafka_sys::RD_KAFKA_MSG_F_COPY,
-                messages.as_mut_ptr(),
-                count,
-            )
-        };
-        if taken == count {
-            batch.clear();
-            return Ok(Append::Queued);
-        }
-        let failed = |message: &rd_kafka_message_t| Code::from(message.err);
-        let refused = messages.iter().find(|message| !matches!(failed(message), Code::NoError | Code::QueueFull));
-        if let Some(refused) = refused {
-            let size = refused.len + refused.key_len;
-            return Err(self.refused(topic, size, KafkaError::MessageProduction(failed(refused))));
-        }
-        batch.keep(messages.iter().map(|message| failed(message) == Code::QueueFull));
-        Ok(Append::Full)
+        self.append_with(topic, batch, &[])
     }
 
-    /// Queues a batch's records with these headers, which the library's batches cannot carry: one at a time.
+    /// Takes a batch's records, each with these headers.
     pub fn append_with(&mut self, topic: &str, batch: &mut Batch, headers: &[(&str, String)]) -> Result<Append> {
-        let mut all = OwnedHeaders::new_with_capacity(headers.len());
-        for (key, value) in headers {
-            all = all.insert(rdkafka::message::Header { key, value: Some(value.as_bytes()) });
-        }
-        let mut left = Vec::new();
+        let Some(partitions) = self.partitions(topic)? else { return Ok(Append::Full) };
+        let now = now();
+        let filling = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(topic));
+        filling.partitions.resize_with(filling.partitions.len().max(partitions), Records::default);
         for (key, value) in batch.records() {
-            let record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).headers(all.clone());
-            let record = if key.is_empty() { record } else { record.key(key) };
-            match self.inner.send(record) {
-                Ok(()) => left.push(false),
-                Err((KafkaError::MessageProduction(Code::QueueFull), _)) => left.push(true),
-                Err((error, _)) => return Err(self.refused(topic, key.len() + value.len(), error)),
+            if let Some(largest) = self.largest.filter(|largest| key.len() + value.len() > *largest) {
+                return Err(too_large(topic, key.len() + value.len(), largest));
+            }
+            let at = match (partitions, key.is_empty()) {
+                (1, _) => 0,
+                (_, true) => filling.keyless % partitions,
+                (_, false) => index(murmur2::partition(key, i32::try_from(partitions).unwrap_or(i32::MAX))),
+            };
+            let Some(records) = filling.partitions.get_mut(at) else { continue };
+            let before = records.size();
+            records.push((!key.is_empty()).then_some(key), Some(value), headers, now);
+            self.unsent += records.size() - before;
+            if records.size() >= self.batch_size {
+                filling.keyless = filling.keyless.wrapping_add(1);
+                let full = std::mem::take(records);
+                self.unsent -= full.size();
+                send(&self.queue, &self.commands, (Arc::clone(&filling.name), place(at)), full);
             }
         }
-        let full = left.contains(&true);
-        batch.keep(left);
-        Ok(if full { Append::Full } else { Append::Queued })
-    }
-
-    fn topic(&mut self, name: &str) -> Result<NonNull<rd_kafka_topic_t>> {
-        if let Some(topic) = self.topics.get(name) {
-            return Ok(topic.0);
+        batch.clear();
+        // Over many partitions much may be in batches none of which is full.
+        if self.unsent > self.most / 2 {
+            self.push();
         }
-        let unknown = || Error::new(Kind::Topic, format!("{name} cannot be the name of a topic"));
-        let c_name = CString::new(name).map_err(|error| unknown().because(error))?;
-        // SAFETY: client and name live; no settings of its own are handed over.
-        let made = unsafe {
-            rdkafka_sys::rd_kafka_topic_new(self.inner.client().native_ptr(), c_name.as_ptr(), std::ptr::null_mut())
-        };
-        let made = NonNull::new(made).ok_or_else(unknown)?;
-        self.topics.insert(name.to_owned(), Topic(made));
-        Ok(made)
+        Ok(Append::Queued)
     }
 
-    fn refused(&self, topic: &str, size: usize, error: KafkaError) -> Error {
-        match error {
-            KafkaError::MessageProduction(Code::MessageSizeTooLarge) => Error::new(
-                Kind::Topic,
-                format!("a record of {size} bytes for {topic} is larger than message.max.bytes"),
-            )
-            .hint("raise kafka.\"message.max.bytes\" and the topic's max.message.bytes"),
-            error => self.explain("a record could not be queued", error),
+    /// How many partitions a topic has; `None`: that is not known yet, or the queue is full.
+    fn partitions(&mut self, topic: &str) -> Result<Option<usize>> {
+        let state = self.queue.lock();
+        match &state.failed {
+            // Whose topic it is is told with the commit.
+            None | Some(Failure::Topic(..) | Failure::Gone(_)) => {}
+            Some(failed) => return Err(failed.error()),
         }
-    }
-
-    fn send(
-        &mut self,
-        topic: &str,
-        partition: Option<i32>,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<Append> {
-        let record = BaseRecord::<[u8], [u8]> { partition, ..BaseRecord::to(topic) };
-        let record = BaseRecord { key, payload: value, ..record };
-        match self.inner.send(record) {
-            Ok(()) => Ok(Append::Queued),
-            Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Ok(Append::Full),
-            Err((error, _)) => {
-                let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-                Err(self.refused(topic, size, error))
-            }
+        if state.bytes >= self.most {
+            return Ok(None);
         }
+        let known = state.partitions.get(topic).and_then(|partitions| usize::try_from(*partitions).ok());
+        if known.is_none() && self.asked.insert(topic.to_owned()) {
+            let _ = self.commands.send(Command::Find(topic.to_owned()));
+        }
+        Ok(known.filter(|partitions| *partitions > 0))
     }
 
-    /// Serves reports.
-    pub fn poll(&self) {
-        self.inner.poll(Duration::ZERO);
-    }
-
-    /// Serves reports and lets a moment pass. The library's own waiting spins through its last millisecond.
+    /// Lets a moment pass, or less if the queue changes.
     pub fn wait(&self) {
-        self.poll();
-        std::thread::sleep(Duration::from_millis(1));
+        self.queue.wait(MOMENT);
     }
 
-    /// Sends what is queued, full batches or not, and serves reports; returns after a moment, or when nothing is left.
-    pub fn push(&self) {
-        const MOMENT_MS: i32 = 10;
-        // SAFETY: the pointer is the live client's.
-        unsafe { rdkafka_sys::rd_kafka_flush(self.inner.client().native_ptr(), MOMENT_MS) };
-        self.poll();
+    /// Sends what is there, full batches or not.
+    fn push(&mut self) {
+        for topic in self.topics.values_mut() {
+            for (at, records) in topic.partitions.iter_mut().enumerate().filter(|(_, records)| !records.is_empty()) {
+                let records = std::mem::take(records);
+                send(&self.queue, &self.commands, (Arc::clone(&topic.name), place(at)), records);
+            }
+        }
+        self.unsent = 0;
     }
 
-    /// Records that Kafka has not acknowledged.
-    pub fn in_flight(&self) -> usize {
-        usize::try_from(self.inner.in_flight_count()).unwrap_or_default()
-    }
-
-    /// Exactly once: the offsets go into the same transaction, which is then committed. A commit that times out is called
-    /// again, as its outcome is unknown, until `timeout`. At least once: the offsets go after the rows are acknowledged.
+    /// Exactly once: the offsets go into the same transaction, which is then committed. A commit whose answer was lost is
+    /// asked for again, as its outcome is unknown, until `timeout`. At least once: the offsets go after the rows are
+    /// acknowledged.
     ///
     /// A topic that was deleted does not answer, like a broker that is away: `topic` is looked for after a silence.
     pub fn commit(&mut self, topic: &OffsetsTopic, offsets: &[OffsetRecord], timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
+        self.push();
         if !self.exactly_once {
-            self.drain(deadline)?;
+            self.settle(topic, deadline)?;
         }
+        let name: Arc<str> = topic.name.as_str().into();
+        let now = now();
+        let mut by_partition: HashMap<i32, Records> = HashMap::new();
         for offset in offsets {
-            while let Append::Full =
-                self.send(&topic.name, Some(offset.partition), Some(&offset.key), offset.value.as_deref())?
-            {
-                self.wait();
-                if Instant::now() >= deadline {
-                    return Err(Error::new(Kind::Kafka, "Kafka took no more records").hint("are the brokers up?"));
-                }
-            }
+            let records = by_partition.entry(offset.partition).or_default();
+            records.push(Some(&offset.key), offset.value.as_deref(), &[], now);
         }
-        // A transaction that must be aborted sends nothing more, and only a transactional call says so: hence the slices.
-        let mut patience = Self::SILENCE;
-        loop {
-            match self.drain(deadline.min(Instant::now() + patience)) {
-                Ok(()) => break,
-                Err(error) if error.kind() != Kind::Kafka => return Err(error),
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => topic.look_for()?,
-            }
-            if !self.exactly_once {
-                continue;
-            }
-            match self.inner.commit_transaction(Self::GLANCE) {
-                Ok(()) => return Ok(()),
-                Err(error) if is_unfinished(&error) => patience = (patience * 2).min(Self::MOST_SILENCE),
-                Err(error) => return Err(self.explain("the transaction could not be committed", error)),
-            }
+        for (partition, records) in by_partition {
+            send(&self.queue, &self.commands, (Arc::clone(&name), partition), records);
         }
-        if !self.exactly_once {
-            return Ok(());
-        }
-        self.until(deadline, "the transaction could not be committed", |producer, slice| {
-            producer.commit_transaction(slice)
-        })
+        self.settle(topic, deadline)
     }
 
-    /// After how long without all acknowledgements the transaction is asked whether it can still be committed.
+    /// Waits until all is acknowledged, and the transaction committed.
+    fn settle(&mut self, topic: &OffsetsTopic, deadline: Instant) -> Result<()> {
+        let answer = self.ask(Command::Commit)?;
+        let mut patience = Self::SILENCE;
+        loop {
+            match self.within(&answer, patience.min(deadline.saturating_duration_since(Instant::now()))) {
+                Some(Err(error)) if error.kind() == Kind::Kafka => {
+                    topic.look_for()?;
+                    return Err(error);
+                }
+                Some(answer) => return answer,
+                None if Instant::now() >= deadline => {
+                    let waiting = self.queue.lock().records;
+                    return Err(match waiting {
+                        0 => self.hindered("the transaction could not be committed"),
+                        _ => self.hindered(&format!("Kafka did not acknowledge {waiting} records in time")),
+                    });
+                }
+                None => topic.look_for()?,
+            }
+            patience = (patience * 2).min(Self::MOST_SILENCE);
+        }
+    }
+
+    /// After how long without an answer the offsets topic is looked for.
     const SILENCE: Duration = Duration::from_secs(1);
     const MOST_SILENCE: Duration = Duration::from_secs(8);
-    const GLANCE: Duration = Duration::from_millis(50);
 
     /// Gives the open transaction up, with all that is queued.
     pub fn abort(&mut self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
-        self.inner.purge(PurgeConfig::default().queue().inflight());
-        while self.in_flight() > 0 && Instant::now() < deadline {
-            self.wait();
+        // What is under way must be answered for: a batch that arrives after the end would be part of no transaction, or
+        // of the next. Where it takes long, a new epoch is the shorter way.
+        const UNDER_WAY: Duration = Duration::from_secs(5);
+        for topic in self.topics.values_mut() {
+            topic.partitions.iter_mut().for_each(|records| *records = Records::default());
         }
-        if let Ok(mut failed) = self.inner.context().failed.lock() {
-            *failed = None;
-        }
-        if !self.exactly_once {
-            return Ok(());
-        }
-        self.until(deadline, "the transaction could not be aborted", |producer, slice| {
-            producer.abort_transaction(slice)
-        })
+        self.unsent = 0;
+        let answer = self.ask(Command::Abort)?;
+        self.within(&answer, timeout.min(UNDER_WAY))
+            .unwrap_or_else(|| Err(self.hindered("the transaction could not be aborted")))
     }
 
     /// The topic of a record that Kafka refused for a reason that lasts.
     pub fn failed_topic(&self) -> Option<String> {
-        let failed = self.inner.context().failed.lock().ok()?;
-        failed.as_ref().filter(|(_, code)| is_lasting(*code)).map(|(topic, _)| topic.clone())
-    }
-
-    /// Hands the queue over at once, despite `linger.ms`, and waits until all is acknowledged. The Rust binding's own flush
-    /// takes 100 ms at the least.
-    fn drain(&mut self, deadline: Instant) -> Result<()> {
-        while self.in_flight() > 0 {
-            self.push();
-            self.check_fatal()?;
-            if self.inner.context().failed.lock().is_ok_and(|failed| failed.is_some()) {
-                break;
-            }
-            if Instant::now() >= deadline {
-                let waiting = self.in_flight();
-                return Err(Error::new(Kind::Kafka, format!("Kafka did not acknowledge {waiting} records in time"))
-                    .hint("are the brokers up, and are there enough in-sync replicas (min.insync.replicas)?"));
-            }
-        }
-        let failed = self.inner.context().failed.lock().ok().and_then(|failed| failed.clone());
-        match failed {
-            None => Ok(()),
-            Some((_, code)) if is_fencing(code) => Err(fenced(format!("{code}"))),
-            Some((topic, code)) if is_lasting(code) => {
-                Err(Error::new(Kind::Topic, format!("Kafka refuses records for topic {topic}"))
-                    .because(code.to_string())
-                    .hint(lasting_hint(code)))
-            }
-            Some((topic, code)) => {
-                Err(Error::new(Kind::Transaction, format!("records for topic {topic} were not written"))
-                    .because(code.to_string())
-                    .hint("they are read and sent again"))
-            }
+        match self.queue.lock().failed.as_ref()? {
+            Failure::Topic(topic, _) => Some(topic.clone()),
+            _ => None,
         }
     }
 
-    fn check_fatal(&self) -> Result<()> {
-        match self.inner.client().fatal_error() {
-            Some((code, reason)) if is_fencing(code) => Err(fenced(reason)),
-            Some((_, reason)) => {
-                Err(Error::new(Kind::Transaction, "the producer cannot go on").because(reason).hint("it is built anew"))
-            }
-            None => Ok(()),
+    fn ask(&self, command: impl FnOnce(SyncSender<Result<()>>) -> Command) -> Result<Receiver<Result<()>>> {
+        let (answered, answer) = sync_channel(1);
+        self.commands.send(command(answered)).map_err(|_| lost())?;
+        Ok(answer)
+    }
+
+    /// The answer, if it comes in time.
+    fn within(&self, answer: &Receiver<Result<()>>, timeout: Duration) -> Option<Result<()>> {
+        match answer.recv_timeout(timeout) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(lost())),
         }
     }
 
-    /// Calls a transactional function until it succeeds, fails for good, or the deadline has passed.
-    fn until(
-        &mut self,
-        deadline: Instant,
-        what: &str,
-        mut call: impl FnMut(&BaseProducer<Context>, Duration) -> std::result::Result<(), KafkaError>,
-    ) -> Result<()> {
-        const SLICE: Duration = Duration::from_secs(5);
-        self.context().forget();
-        loop {
-            // Events, a token's renewal among them.
-            self.poll();
-            let left = deadline.saturating_duration_since(Instant::now());
-            let error = match call(&self.inner, left.min(SLICE).max(Duration::from_millis(100))) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let lasting = self.context().is_lasting();
-            if !is_unfinished(&error) || lasting || Instant::now() >= deadline {
-                return Err(self.explain(what, error));
-            }
-        }
-    }
-
-    fn context(&self) -> &client::Context {
-        &self.inner.client().context().client
-    }
-
-    fn explain(&self, what: &str, error: KafkaError) -> Error {
-        if let Err(fatal) = self.check_fatal() {
-            return fatal;
-        }
-        let code = match &error {
-            KafkaError::Transaction(error) => Some(error.code()),
-            other => other.rdkafka_error_code(),
-        };
-        match (code, &error) {
-            (Some(code), _) if is_fencing(code) => fenced(error.to_string()),
-            (Some(Code::TransactionalIdAuthorizationFailed | Code::ClusterAuthorizationFailed), _) => {
-                Error::new(Kind::Topic, what).because(error.to_string()).hint(
-                    "grant the principal WRITE and DESCRIBE on the transactional ids that begin with group.id and the connector's name",
-                )
-            }
-            (_, KafkaError::Transaction(detail)) if detail.txn_requires_abort() => {
-                Error::new(Kind::Transaction, what).because(detail.string())
-            }
-            (_, KafkaError::Transaction(detail)) if self.context().trouble_free() => {
-                let detail = detail.string();
-                Error::new(Kind::Kafka, what).because(detail).hint("check kafka.\"bootstrap.servers\" and that the brokers are up")
-            }
-            _ => self.context().unreachable(what, error),
+    /// It took too long: why, as far as the sender knows.
+    fn hindered(&self, what: &str) -> Error {
+        let error = Error::new(Kind::Kafka, what);
+        match self.queue.lock().trouble.clone() {
+            Some((cause, Some(hint))) => error.because(cause).hint(hint),
+            Some((cause, None)) => error.because(cause),
+            None => error.hint("are the brokers up, and are there enough in-sync replicas (min.insync.replicas)?"),
         }
     }
 }
 
-/// A record as librdkafka takes it; an empty key is none.
-fn message(key: &[u8], value: &[u8]) -> rd_kafka_message_t {
-    rd_kafka_message_t {
-        err: rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
-        rkt: std::ptr::null_mut(),
-        partition: ANY_PARTITION,
-        payload: value.as_ptr().cast_mut().cast(),
-        len: value.len(),
-        key: if key.is_empty() { std::ptr::null_mut() } else { key.as_ptr().cast_mut().cast() },
-        key_len: key.len(),
-        offset: 0,
-        _private: std::ptr::null_mut(),
+impl Topic {
+    fn new(name: &str) -> Topic {
+        // Not the same for all: many small tables without keys would share a partition.
+        let keyless = index(murmur2::partition(name.as_bytes(), i32::MAX));
+        Topic { name: name.into(), partitions: Vec::new(), keyless }
     }
+}
+
+fn send(queue: &Queue, commands: &UnboundedSender<Command>, place: Place, records: Records) {
+    {
+        let mut state = queue.lock();
+        state.records += records.len();
+        state.bytes += records.size();
+    }
+    // A sender that ended is found out with the commit.
+    let _ = commands.send(Command::Send(place, records));
+}
+
+fn index(partition: i32) -> usize {
+    usize::try_from(partition).unwrap_or_default()
+}
+
+fn place(index: usize) -> i32 {
+    i32::try_from(index).unwrap_or_default()
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn lost() -> Error {
+    Error::new(Kind::Transaction, "the producer's thread has ended").hint("nothing: the producer is built anew")
+}
+
+fn too_large(topic: &str, size: usize, largest: usize) -> Error {
+    Error::new(
+        Kind::Topic,
+        format!("a record of {size} bytes for {topic} is larger than message.max.bytes, {largest} bytes"),
+    )
+    .hint("raise kafka.\"message.max.bytes\" and the topic's max.message.bytes")
 }

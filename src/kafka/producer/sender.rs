@@ -1,0 +1,514 @@
+//! The sender: a thread that takes sealed batches to the leaders of their partitions, and ends transactions.
+//!
+//! The order within one turn: what is not known is asked for, new partitions join the transaction, then every broker with
+//! room gets the next batch of each of its partitions. A broken connection costs nothing: what was under way is sent again
+//! as the same bytes, and the broker knows what it has.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use kafka_protocol::error::{ParseResponseErrorCode, ResponseError as Code};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName, TransactionalId};
+use kafka_protocol::protocol::StrBytes;
+use tokio::sync::mpsc;
+
+use super::compression::Codec;
+use super::failure::{Failure, Verdict, verdict};
+use super::identity::{Identity, Step};
+use super::lane::Lane;
+use super::queue::Queue;
+use super::records::Records;
+use super::Place;
+use crate::kafka::wire::{Cluster, Version};
+use crate::{Error, Kind, Result};
+
+/// From version 12 on partitions would join a transaction by themselves, from 13 on topics have numbers for names.
+const PRODUCE: Version = Version::of(ApiKey::Produce, 3, 11);
+/// A broker knows the last five batches of a producer in a partition, so that many requests may be under way (KAFKA-5494).
+const UNDER_WAY: usize = 5;
+/// The batches of one request.
+const REQUEST: usize = 1 << 20;
+/// How long a topic may be unknown: one that was just made has to spread among the brokers.
+const UNKNOWN: Duration = Duration::from_secs(10);
+/// How often the number of a topic's partitions is asked for again, as `topic.metadata.refresh.interval.ms` has it.
+const REFRESH: Duration = Duration::from_secs(300);
+
+/// What the sender is asked to do.
+pub enum Command {
+    /// Say how many partitions a topic has.
+    Find(String),
+    /// Send records to a partition.
+    Send(Place, Records),
+    /// Take the transactional id.
+    Init(SyncSender<Result<()>>),
+    /// Commit once everything is acknowledged.
+    Commit(SyncSender<Result<()>>),
+    /// Give the transaction up, with all that is queued.
+    Abort(SyncSender<Result<()>>),
+}
+
+/// What waits until nothing is under way any more.
+enum Closing {
+    Commit(SyncSender<Result<()>>),
+    Abort(SyncSender<Result<()>>),
+}
+
+type Sent = (Place, i32);
+type Flight = BoxFuture<'static, (i32, Vec<Sent>, Result<ProduceResponse>)>;
+
+/// The sender's own.
+pub struct Sender {
+    pub(super) cluster: Cluster,
+    pub(super) identity: Identity,
+    pub(super) codec: Codec,
+    pub(super) queue: Arc<Queue>,
+    /// How long the brokers may wait for the replicas.
+    pub(super) timeout: Duration,
+    lanes: BTreeMap<Place, Lane>,
+    flights: FuturesUnordered<Flight>,
+    /// How many are under way to each broker.
+    under_way: HashMap<i32, usize>,
+    /// Topics to be asked for, and since when they are missing.
+    unknown: BTreeMap<String, Instant>,
+    refreshed: Instant,
+    closing: Option<Closing>,
+    pauses: u32,
+    paused: Option<Instant>,
+}
+
+impl Sender {
+    /// Nothing is connected yet.
+    pub fn new(cluster: Cluster, identity: Identity, codec: Codec, queue: Arc<Queue>, timeout: Duration) -> Sender {
+        Sender {
+            cluster,
+            identity,
+            codec,
+            queue,
+            timeout,
+            lanes: BTreeMap::new(),
+            flights: FuturesUnordered::new(),
+            under_way: HashMap::new(),
+            unknown: BTreeMap::new(),
+            refreshed: Instant::now(),
+            closing: None,
+            pauses: 0,
+            paused: None,
+        }
+    }
+
+    /// Until nobody can ask any more.
+    pub async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let wake = self.paused.unwrap_or_else(|| self.refreshed + REFRESH);
+            tokio::select! {
+                biased;
+                Some((broker, sent, answer)) = self.flights.next() => self.landed(broker, sent, answer).await,
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            // What came meanwhile goes together.
+            while let Ok(command) = commands.try_recv() {
+                self.obey(command).await;
+            }
+            if self.paused.is_none_or(|until| Instant::now() >= until) {
+                self.paused = None;
+                if let Err(step) = self.dispatch().await {
+                    self.hindered(step);
+                }
+            }
+            self.close().await;
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Find(topic) => {
+                self.unknown.entry(topic).or_insert_with(Instant::now);
+            }
+            Command::Send(place, records) => {
+                if self.queue.lock().failed.as_ref().is_some_and(|failed| failed.spoils(&place.0)) {
+                    return self.queue.done((records.len(), records.size()));
+                }
+                self.lanes.entry(place).or_default().push(records);
+            }
+            Command::Init(answer) => {
+                let done = self.init().await;
+                // Whoever asked may have given up.
+                let _ = answer.send(done);
+            }
+            Command::Commit(answer) => self.closing = Some(Closing::Commit(answer)),
+            Command::Abort(answer) => {
+                self.discard();
+                self.closing = Some(Closing::Abort(answer));
+                self.paused = None;
+            }
+        }
+    }
+
+    // ---- sending ----
+
+    async fn dispatch(&mut self) -> Result<(), Step> {
+        self.look_up().await?;
+        let ready: Vec<Place> =
+            self.lanes.iter().filter(|(_, lane)| lane.is_ready()).map(|(place, _)| place.clone()).collect();
+        if ready.is_empty() || matches!(self.closing, Some(Closing::Abort(_))) {
+            return Ok(());
+        }
+        if !self.identity.is_known() {
+            done(self.identity.take(&mut self.cluster).await)?;
+        }
+        done(self.identity.join(&mut self.cluster, &ready).await)?;
+        let mut by_leader: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
+        for place in ready {
+            match self.cluster.leader(&place.0, place.1) {
+                Some(leader) => by_leader.entry(leader).or_default().push(place),
+                None => {
+                    self.unknown.entry(place.0.to_string()).or_insert_with(Instant::now);
+                }
+            }
+        }
+        for (leader, places) in by_leader {
+            while self.send(leader, &places).await? {}
+        }
+        match self.unknown.is_empty() {
+            true => Ok(()),
+            false => Err(Step::Soon),
+        }
+    }
+
+    /// One request with the next batch of each of these partitions, if the broker has room; whether one was sent.
+    async fn send(&mut self, leader: i32, places: &[Place]) -> Result<bool, Step> {
+        let under_way = self.under_way.get(&leader).copied().unwrap_or_default();
+        if under_way >= UNDER_WAY {
+            return Ok(false);
+        }
+        if under_way > 0 && self.cluster.open_to(leader).is_none() {
+            // A new connection could overtake what the old one still carries.
+            return Ok(false);
+        }
+        let connection = self.cluster.broker(leader).await.map_err(Step::Later)?;
+        let version = connection.version(PRODUCE).map_err(Step::Later)?;
+        let mut topics: Vec<TopicProduceData> = Vec::new();
+        let (mut sent, mut size) = (Vec::new(), 0);
+        for place in places {
+            let Some(lane) = self.lanes.get_mut(place) else { continue };
+            let (identity, codec) = (&self.identity, &self.codec);
+            let taken = lane.take(|records, sequence| records.seal(identity.stamp(sequence), codec));
+            let (sequence, bytes) = match taken {
+                Ok(Some(taken)) => taken,
+                Ok(None) => continue,
+                Err(error) => return Err(Step::Failed(Failure::Abort(error.to_string()))),
+            };
+            size += bytes.len();
+            push(&mut topics, place, bytes);
+            sent.push((place.clone(), sequence));
+            if size >= REQUEST {
+                break;
+            }
+        }
+        if sent.is_empty() {
+            return Ok(false);
+        }
+        let name = self.identity.transactional_id().map(|id| TransactionalId(StrBytes::from_string(id.to_owned())));
+        let request = ProduceRequest::default()
+            .with_transactional_id(name)
+            .with_acks(-1)
+            .with_timeout_ms(i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX))
+            .with_topic_data(topics);
+        let asked = connection.ask::<_, ProduceResponse>(PRODUCE.key, version, &request, self.cluster.patience());
+        *self.under_way.entry(leader).or_default() += 1;
+        self.flights.push(match asked {
+            Ok(answer) => Box::pin(async move { (leader, sent, answer.await) }),
+            Err(error) => Box::pin(std::future::ready((leader, sent, Err(error)))),
+        });
+        Ok(true)
+    }
+
+    /// Asks for topics that are missing, and now and then for all.
+    async fn look_up(&mut self) -> Result<(), Step> {
+        if self.refreshed.elapsed() >= REFRESH {
+            self.refreshed = Instant::now();
+            let known: Vec<String> = self.queue.lock().partitions.keys().cloned().collect();
+            self.unknown.extend(known.into_iter().map(|topic| (topic, Instant::now())));
+        }
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<String> = self.unknown.keys().cloned().collect();
+        let missing = self.cluster.refresh(&asked).await.map_err(Step::Later)?;
+        self.queue.hinder(None);
+        for topic in asked {
+            match missing.iter().find(|(name, _)| *name == topic) {
+                Some((_, code)) => self.missing(&topic, *code),
+                None => {
+                    self.queue.know(&topic, self.cluster.partitions(&topic));
+                    let led = self.cluster.partitions(&topic).is_some_and(|partitions| {
+                        (0..partitions).all(|partition| self.cluster.leader(&topic, partition).is_some())
+                    });
+                    if led {
+                        self.unknown.remove(&topic);
+                    }
+                }
+            }
+        }
+        match self.unknown.is_empty() {
+            true => Ok(()),
+            false => Err(Step::Soon),
+        }
+    }
+
+    fn missing(&mut self, topic: &str, code: Code) {
+        let since = self.unknown.get(topic).copied().unwrap_or_else(Instant::now);
+        let failure = match verdict(Some(code)) {
+            Verdict::Lasting => Failure::Topic(topic.to_owned(), code),
+            Verdict::Missing if since.elapsed() >= UNKNOWN => Failure::Gone(topic.to_owned()),
+            _ => return,
+        };
+        self.unknown.remove(topic);
+        self.fail(failure);
+    }
+
+    // ---- answers ----
+
+    async fn landed(&mut self, broker: i32, sent: Vec<Sent>, answer: Result<ProduceResponse>) {
+        if let Some(under_way) = self.under_way.get_mut(&broker) {
+            *under_way = under_way.saturating_sub(1);
+        }
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                for (place, sequence) in sent {
+                    self.again(&place, sequence);
+                }
+                return self.hindered(Step::Later(error));
+            }
+        };
+        let codes: HashMap<(&str, i32), Option<Code>> = answer
+            .responses
+            .iter()
+            .flat_map(|topic| topic.partition_responses.iter().map(move |one| (topic, one)))
+            .map(|(topic, one)| ((topic.name.as_str(), one.index), one.error_code.err()))
+            .collect();
+        let mut overtaken = None;
+        for (place, sequence) in sent {
+            // A partition that is not answered for was not taken.
+            let code = codes.get(&(&*place.0, place.1)).copied().unwrap_or(Some(Code::NetworkException));
+            let recovering = self.lanes.get(&place).is_some_and(Lane::is_recovering);
+            match verdict(code) {
+                Verdict::Written => {
+                    if let Some(lane) = self.lanes.get_mut(&place) {
+                        self.queue.done(lane.taken(sequence));
+                    }
+                    self.pauses = 0;
+                    self.queue.hinder(None);
+                }
+                Verdict::OutOfOrder if recovering => self.again(&place, sequence),
+                Verdict::Again | Verdict::Missing => {
+                    self.again(&place, sequence);
+                    self.hindered(Step::Later(refused(&place, code)));
+                }
+                Verdict::Overtaken => {
+                    self.again(&place, sequence);
+                    overtaken = code;
+                }
+                Verdict::Lasting => {
+                    self.again(&place, sequence);
+                    self.fail(Failure::Topic(place.0.to_string(), code.unwrap_or(Code::UnknownServerError)));
+                }
+                Verdict::OutOfOrder | Verdict::Lost => {
+                    self.again(&place, sequence);
+                    self.fail(Failure::Abort(refused(&place, code).causes()));
+                }
+            }
+        }
+        let failed = self.queue.lock().failed.is_some();
+        if let Some(code) = overtaken
+            && !failed
+        {
+            let step = self.identity.judge(&mut self.cluster, code).await;
+            self.hindered(step);
+        }
+    }
+
+    /// To be sent again, to whoever leads the partition then; or to be forgotten.
+    fn again(&mut self, place: &Place, sequence: i32) {
+        let Some(lane) = self.lanes.get_mut(place) else { return };
+        lane.again(sequence);
+        self.unknown.entry(place.0.to_string()).or_insert_with(Instant::now);
+        let spoilt = self.queue.lock().failed.as_ref().is_some_and(|failed| failed.spoils(&place.0));
+        if spoilt || matches!(self.closing, Some(Closing::Abort(_))) {
+            self.queue.done(lane.discard());
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        for (place, lane) in &mut self.lanes {
+            if failure.spoils(&place.0) {
+                self.queue.done(lane.discard());
+            }
+        }
+        self.queue.fail(failure);
+    }
+
+    fn discard(&mut self) {
+        for lane in self.lanes.values_mut() {
+            self.queue.done(lane.discard());
+        }
+    }
+
+    /// Waits a moment before the next attempt, or gives up.
+    fn hindered(&mut self, step: Step) {
+        const SOON: Duration = Duration::from_millis(2);
+        const FIRST: Duration = Duration::from_millis(50);
+        const MOST: Duration = Duration::from_secs(1);
+        match step {
+            Step::Done => {}
+            Step::Failed(failure) => self.fail(failure),
+            Step::Soon => {
+                let pause = (SOON * 2_u32.pow(self.pauses.min(6))).min(MOST);
+                self.pauses += 1;
+                self.paused = Some(Instant::now() + pause);
+            }
+            Step::Later(error) => {
+                tracing::debug!(target: "kafka", error = %error, cause = error.cause_text(), "tried again");
+                self.queue.hinder(Some(&error));
+                let pause = (FIRST * 2_u32.pow(self.pauses.min(6))).min(MOST);
+                self.pauses += 1;
+                self.paused = Some(Instant::now() + pause);
+            }
+        }
+    }
+
+    // ---- beginning and end ----
+
+    async fn init(&mut self) -> Result<()> {
+        let deadline = Instant::now() + self.cluster.patience();
+        loop {
+            let step = self.identity.take(&mut self.cluster).await;
+            match step {
+                Step::Done => {
+                    self.queue.hinder(None);
+                    self.pauses = 0;
+                    return Ok(());
+                }
+                Step::Failed(failure) => return Err(failure.error()),
+                Step::Later(error) if error.kind() != Kind::Kafka || lasts(&error) || Instant::now() > deadline => {
+                    return Err(error);
+                }
+                step => self.hindered(step),
+            }
+            self.rest().await;
+        }
+    }
+
+    async fn rest(&mut self) {
+        if let Some(until) = self.paused.take() {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// Ends the transaction, if that was asked for and nothing is under way any more.
+    async fn close(&mut self) {
+        let idle = self.flights.is_empty() && self.lanes.values().all(Lane::is_empty);
+        let failed = self.queue.lock().failed.clone();
+        match (self.closing.take(), failed) {
+            (None, _) => {}
+            (Some(Closing::Commit(answer)), Some(failed)) => {
+                let _ = answer.send(Err(failed.error()));
+            }
+            (Some(closing), _) if !idle => self.closing = Some(closing),
+            (Some(Closing::Commit(answer)), None) => {
+                let ended = self.end(true).await;
+                let _ = answer.send(ended);
+            }
+            (Some(Closing::Abort(answer)), failed) => {
+                let ended = match failed {
+                    // Only the start sequence knows what became of it.
+                    Some(failed @ (Failure::Fenced(_) | Failure::Abort(_) | Failure::Denied(..))) => Err(failed.error()),
+                    Some(Failure::Topic(..) | Failure::Gone(_)) | None => match self.end(false).await {
+                        Ok(()) => self.renew().await,
+                        Err(error) => Err(error),
+                    },
+                };
+                if ended.is_ok() {
+                    self.queue.lock().failed = None;
+                }
+                let _ = answer.send(ended);
+            }
+        }
+    }
+
+    async fn end(&mut self, committed: bool) -> Result<()> {
+        loop {
+            match self.identity.end(&mut self.cluster, committed).await {
+                Step::Done => {
+                    self.pauses = 0;
+                    return Ok(());
+                }
+                Step::Failed(failure) => {
+                    self.queue.fail(failure.clone());
+                    return Err(failure.error());
+                }
+                step => self.hindered(step),
+            }
+            self.rest().await;
+        }
+    }
+
+    /// A new epoch: sequence numbers begin anew, whatever became of what was given up.
+    async fn renew(&mut self) -> Result<()> {
+        loop {
+            match self.identity.renew(&mut self.cluster).await {
+                Step::Done => {
+                    self.pauses = 0;
+                    self.lanes.clear();
+                    return Ok(());
+                }
+                Step::Failed(failure) => return Err(failure.error()),
+                step => self.hindered(step),
+            }
+            self.rest().await;
+        }
+    }
+}
+
+fn done(step: Step) -> Result<(), Step> {
+    match step {
+        Step::Done => Ok(()),
+        step => Err(step),
+    }
+}
+
+/// Whether it is for a person to mend.
+fn lasts(error: &Error) -> bool {
+    crate::kafka::trouble::Trouble::heard(&error.causes()).is_some_and(|trouble| trouble.lasts())
+}
+
+fn refused(place: &Place, code: Option<Code>) -> Error {
+    let said = code.map_or_else(|| "no answer".to_owned(), super::failure::said);
+    Error::new(Kind::Kafka, format!("partition {} of topic {} was not written", place.1, place.0))
+        .because(said)
+        .hint("are the brokers up, and are there enough in-sync replicas (min.insync.replicas)?")
+}
+
+fn push(topics: &mut Vec<TopicProduceData>, (topic, partition): &Place, records: Bytes) {
+    let data = PartitionProduceData::default().with_index(*partition).with_records(Some(records));
+    match topics.iter_mut().find(|one| one.name.as_str() == &**topic) {
+        Some(one) => one.partition_data.push(data),
+        None => topics.push(
+            TopicProduceData::default()
+                .with_name(TopicName(StrBytes::from_string(topic.to_string())))
+                .with_partition_data(vec![data]),
+        ),
+    }
+}

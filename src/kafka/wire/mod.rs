@@ -1,0 +1,13 @@
+//! Kafka's protocol over a socket: what librdkafka does for readers, for the producer that is our own.
+//!
+//! The messages' bytes are the `kafka_protocol` crate's; here is who is dialled, how one logs in, and which answer belongs to
+//! which request.
+
+mod cluster;
+mod connection;
+mod dial;
+mod login;
+mod tls;
+
+pub use cluster::Cluster;
+pub use connection::Version;
