@@ -45,7 +45,7 @@
 //! | [`postgres`] | connection, TLS, tunnel, catalog, one chunk's transaction |
 //! | [`avro`] | pure: the type mapping, schemas, transcoders |
 //! | [`registry`] | subjects, schema ids |
-//! | [`kafka`] | producer, topics, offsets topic |
+//! | [`kafka`] | the producer (`producer/` records, batches in order, identity and transaction, the sender), `wire/` Kafka's protocol over a socket, topics, offsets topic |
 //! | [`error`], [`retry`], [`telemetry`], [`progress`] | one error type, what follows from each kind, the log, bars on a terminal |
 
 pub mod avro;

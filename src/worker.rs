@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, without_effect};
 use crate::kafka::{Admin, Claim, OffsetsTopic, Stored};
 use crate::poll::Moment;
 use crate::postgres::Holder;
@@ -209,6 +209,9 @@ async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken)
 }
 
 async fn reach(config: &Arc<Config>, once: bool, stop: CancellationToken) -> Result<Shared> {
+    for said in config.kafka.properties.keys().filter_map(|property| without_effect(property)) {
+        tracing::warn!("{said}");
+    }
     let admin = Admin::new(&config.kafka, &config.name)?;
     let offsets = OffsetsTopic::ensure(&config.kafka, &config.name, &admin, &config.offset_storage).await?;
     Ok(Shared {

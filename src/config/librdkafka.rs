@@ -42,6 +42,27 @@ const TOKENS: &[&str] = &[
     "https.ca.pem",
 ];
 
+/// Properties of librdkafka's producer, in whose place Strandline has one of its own.
+const WITHOUT_EFFECT: &[&str] = &[
+    "linger.ms",
+    "queue.buffering.max.ms",
+    "batch.num.messages",
+    "queue.buffering.max.messages",
+    "queue.buffering.backpressure.threshold",
+    "sticky.partitioning.linger.ms",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "retries",
+];
+
+/// Why a property changes nothing, if it does not: no harm, but whoever wrote it expects something.
+pub fn without_effect(property: &str) -> Option<String> {
+    WITHOUT_EFFECT.contains(&property).then(|| {
+        format!("kafka.\"{property}\" has no effect: batches go when they are full (batch.size) and with each commit, and again until it is over")
+    })
+}
+
 /// Whether a property is for getting tokens, and not for librdkafka.
 pub fn is_for_tokens(property: &str) -> bool {
     TOKENS.contains(&property)
@@ -224,6 +245,9 @@ mod tests {
                 "{name}"
             );
             assert!(!OWNED.iter().any(|(owned, _)| owned == name), "{name}");
+        }
+        for name in WITHOUT_EFFECT {
+            assert!(NAMES.contains(name), "{name}");
         }
     }
 

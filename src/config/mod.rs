@@ -34,7 +34,7 @@ mod yaml;
 mod tests;
 
 pub use effective::{Effective, effective};
-pub use librdkafka::is_for_tokens;
+pub use librdkafka::{is_for_tokens, without_effect};
 pub use load::{Sources, load};
 pub use naming::{Header, Naming};
 pub use polling::{OnChange, OnDefaultAdded, Polling, Schedule};

@@ -1,7 +1,7 @@
 //! Kafka, and the topics that the objects are to go into: nothing is made, only looked at.
 
 use super::{Bound, Finding, WARNING};
-use crate::config::Config;
+use crate::config::{Config, without_effect};
 use crate::kafka::{Admin, OffsetsTopic, Seen};
 use crate::{Error, Kind, Result};
 
@@ -15,6 +15,9 @@ pub(super) async fn check(config: &Config, objects: &[Bound], findings: &mut Vec
         }
         Err(error) => return found("kafka", Err(error)),
     };
+    for said in config.kafka.properties.keys().filter_map(|property| without_effect(property)) {
+        found(WARNING, Ok(said));
+    }
     let name = &config.offset_storage.topic;
     match OffsetsTopic::look_at(&admin, &config.offset_storage).await {
         Ok(Some(partitions)) => found("offsets topic", Ok(format!("{name}, {partitions} partitions, compacted"))),
