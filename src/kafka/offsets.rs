@@ -1,20 +1,15 @@
 //! The offsets topic, in Kafka Connect's own format: key `["connector",{"table":"public.orders"}]`, value a flat JSON
 //! object, a tombstone resets (facts: connect.md §4.1).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::Message;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Map, Value};
 
 use super::claim::Claim;
-use super::client::{Context, ask, settings, unbuildable, unreachable};
 use super::murmur2;
 use super::topics::{Admin, Wanted};
+use super::wire::{Isolation, Log};
 use crate::config::{Kafka, OffsetStorage};
 use crate::poll::TableName;
 use crate::{Error, Kind, Result};
@@ -25,10 +20,7 @@ pub struct OffsetsTopic {
     pub name: String,
     /// How many partitions it has.
     pub partitions: i32,
-    uncommitted: BaseConsumer<Context>,
-    committed: BaseConsumer<Context>,
-    /// Held while `committed` is assigned to a partition and read: to its end, never while waiting for somebody's transaction.
-    reading: Mutex<()>,
+    log: Log,
 }
 
 /// What a partition holds of one connector.
@@ -49,8 +41,6 @@ pub struct Waiting {
     pub end: i64,
 }
 
-/// How long one question to the brokers may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is said that we wait.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -117,13 +107,7 @@ impl OffsetsTopic {
     }
 
     fn open(kafka: &Kafka, connector: &str, storage: &OffsetStorage, partitions: i32) -> Result<OffsetsTopic> {
-        Ok(OffsetsTopic {
-            name: storage.topic.clone(),
-            partitions,
-            uncommitted: consumer(kafka, connector, "read_uncommitted")?,
-            committed: consumer(kafka, connector, "read_committed")?,
-            reading: Mutex::new(()),
-        })
+        Ok(OffsetsTopic { name: storage.topic.clone(), partitions, log: Log::new(kafka, connector, &storage.topic)? })
     }
 
     /// The number of its partitions, if it is there; one that is not compacted would forget: refused.
@@ -174,11 +158,11 @@ impl OffsetsTopic {
         patience: Duration,
         waiting: &mut dyn FnMut(&Waiting),
     ) -> Result<Stored> {
-        let end = self.end(&self.uncommitted, partition)?;
+        let end = self.end(partition, Isolation::Uncommitted)?;
         let started = Instant::now();
         let mut told = None::<Instant>;
         loop {
-            let readable = self.end(&self.committed, partition)?;
+            let readable = self.end(partition, Isolation::Committed)?;
             if readable >= end {
                 break;
             }
@@ -203,66 +187,25 @@ impl OffsetsTopic {
         self.read_to_end(connector, &(0..self.partitions).collect::<Vec<_>>())
     }
 
-    /// Every fetch from here on sees at least the end that was taken, so an end-of-partition event means that all of it
-    /// was read. Positions do not tell: the marks that end a transaction are not records.
     fn read_to_end(&self, connector: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Stored>> {
-        let consumer = &self.committed;
-        let _reading = self.reading.lock();
-        let mut assignment = TopicPartitionList::new();
-        for partition in partitions {
-            assignment
-                .add_partition_offset(&self.name, *partition, Offset::Beginning)
-                .map_err(|error| unreachable("the offsets cannot be read", error))?;
-        }
-        consumer.assign(&assignment).map_err(|error| unreachable("the offsets cannot be read", error))?;
-        let mut open: BTreeSet<i32> = partitions.iter().copied().collect();
-        let mut last: BTreeMap<i32, BTreeMap<Vec<u8>, Option<Vec<u8>>>> = BTreeMap::new();
-        let mut heard = Instant::now();
-        while !open.is_empty() {
-            match consumer.poll(Duration::from_millis(20)) {
-                Some(Ok(record)) => {
-                    heard = Instant::now();
-                    if open.contains(&record.partition())
-                        && let Some(key) = record.key().filter(|key| is_ours(key, connector))
-                    {
-                        let values = last.entry(record.partition()).or_default();
-                        values.insert(key.to_vec(), record.payload().map(<[u8]>::to_vec));
-                    }
+        let ends = self.log.ends(partitions, Isolation::Committed)?;
+        let mut found = BTreeMap::new();
+        for (partition, end) in ends {
+            let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+            self.log.read(partition, end, |key, value| {
+                if is_ours(key, connector) {
+                    last.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 }
-                // Not among them: of a partition that was read before.
-                Some(Err(KafkaError::PartitionEOF(ended))) => drop(open.remove(&ended)),
-                Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => {}
-                Some(Err(error)) => return Err(unreachable(format!("{} cannot be read", self.name), error)),
-                None => {}
-            }
-            if heard.elapsed() >= 3 * TIMEOUT {
-                let open: Vec<String> = open.iter().map(i32::to_string).collect();
-                return Err(Error::new(
-                    Kind::Kafka,
-                    format!("{}, partition {}, cannot be read to its end", self.name, open.join(", ")),
-                ));
-            }
+            })?;
+            found.insert(partition, stored(last, connector, partition));
         }
-        let _ = consumer.unassign();
-        Ok(partitions.iter().map(|at| (*at, stored(last.remove(at).unwrap_or_default(), connector, *at))).collect())
+        Ok(found)
     }
 
-    /// The partition's end as this isolation level sees it: with read_committed, where the first open transaction begins.
-    fn end(&self, consumer: &BaseConsumer<Context>, partition: i32) -> Result<i64> {
-        let watermarks = ask(
-            consumer,
-            TIMEOUT,
-            || format!("{} does not answer", self.name),
-            |consumer, slice| {
-                // Events alone, a token's renewal among them: while nobody reads, nothing is assigned.
-                if let Ok(_reading) = self.reading.try_lock() {
-                    drop(consumer.poll(Duration::ZERO));
-                }
-                consumer.fetch_watermarks(&self.name, partition, slice)
-            },
-        );
-        match watermarks {
-            Ok((_, end)) => Ok(end),
+    /// The partition's end; what was read before it is all there is.
+    fn end(&self, partition: i32, isolation: Isolation) -> Result<i64> {
+        match self.log.ends(&[partition], isolation) {
+            Ok(ends) => Ok(ends.get(&partition).copied().unwrap_or_default()),
             Err(error) => self.look_for().and(Err(error)),
         }
     }
@@ -271,15 +214,8 @@ impl OffsetsTopic {
     /// to every broker at once, so it is looked for more than once; whether Kafka answers at all is not judged here. Blocks.
     pub fn look_for(&self) -> Result<()> {
         const LOOKS: usize = 4;
-        let is_missing = || {
-            let metadata = self.uncommitted.fetch_metadata(Some(&self.name), Duration::from_secs(1));
-            metadata.is_ok_and(|metadata| {
-                metadata.topics().first().is_some_and(|topic| match topic.error().map(Code::from) {
-                    None => topic.partitions().len() < usize::try_from(self.partitions).unwrap_or_default(),
-                    Some(code) => code == Code::UnknownTopicOrPartition,
-                })
-            })
-        };
+        let is_missing =
+            || self.log.partitions().is_ok_and(|partitions| partitions.is_none_or(|found| found < self.partitions));
         for _ in 0..LOOKS {
             if !is_missing() {
                 return Ok(());
@@ -304,30 +240,6 @@ fn stored(mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>>, connector: &str, partiti
         claim: claim.and_then(|json| Claim::from_json(&json)),
         offsets: last.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
     }
-}
-
-fn consumer(kafka: &Kafka, connector: &str, isolation: &str) -> Result<BaseConsumer<Context>> {
-    let mut config = settings(kafka, connector);
-    // Assigned by hand: the group is a name that nothing joins.
-    config.set("group.id", format!("strandline-{connector}"));
-    config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-    config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
-    config.set("isolation.level", isolation).set("fetch.wait.max.ms", "10").set("queued.max.messages.kbytes", "8192");
-    let consumer: BaseConsumer<Context> = config.create_with_context(Context::of(kafka)).map_err(unbuildable)?;
-    // The first token, if there is to be one.
-    drop(consumer.poll(Duration::ZERO));
-    Ok(consumer)
-}
-
-fn is_passing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::OperationTimedOut
-            | Code::NotLeaderForPartition
-            | Code::LeaderNotAvailable
-    )
 }
 
 #[cfg(test)]

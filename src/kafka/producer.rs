@@ -150,9 +150,8 @@ impl Producer {
             return Ok(());
         }
         let answer = self.ask(Command::Init)?;
-        self.within(&answer, timeout).unwrap_or_else(|| {
-            Err(self.hindered("the producer's transactional id could not be initialised"))
-        })
+        self.within(&answer, timeout)
+            .unwrap_or_else(|| Err(self.hindered("the producer's transactional id could not be initialised")))
     }
 
     /// Begins a transaction. Kafka learns of it with the first batch.

@@ -137,7 +137,9 @@ fn hint(code: Code) -> &'static str {
         Code::InvalidRecord => {
             "a compacted topic takes no record without a key: change the topic's cleanup.policy, or give the table a key"
         }
-        Code::InvalidTimestamp => "raise the topic's message.timestamp.before.max.ms and after.max.ms, or set the clock right",
+        Code::InvalidTimestamp => {
+            "raise the topic's message.timestamp.before.max.ms and after.max.ms, or set the clock right"
+        }
         _ => "see the cause",
     }
 }

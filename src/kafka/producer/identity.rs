@@ -257,7 +257,9 @@ impl Identity {
             Word::Soon => Step::Soon,
             Word::Elsewhere => {
                 self.coordinator = None;
-                Step::Later(Error::new(crate::Kind::Kafka, "the transaction coordinator is not ready").because(said(code)))
+                Step::Later(
+                    Error::new(crate::Kind::Kafka, "the transaction coordinator is not ready").because(said(code)),
+                )
             }
             Word::Overtaken => Step::Failed(Failure::Fenced(said(code))),
             Word::Denied(hint) => Step::Failed(Failure::Denied(said(code), hint)),

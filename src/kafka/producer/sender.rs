@@ -19,14 +19,14 @@ use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicNam
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 
+use super::Place;
 use super::compression::Codec;
 use super::failure::{Failure, Verdict, verdict};
 use super::identity::{Identity, Step};
 use super::lane::Lane;
 use super::queue::Queue;
 use super::records::Records;
-use super::Place;
-use crate::kafka::wire::{Cluster, Version};
+use crate::kafka::wire::{Cluster, Version, lasts};
 use crate::{Error, Kind, Result};
 
 /// From version 12 on partitions would join a transaction by themselves, from 13 on topics have numbers for names.
@@ -434,7 +434,9 @@ impl Sender {
             (Some(Closing::Abort(answer)), failed) => {
                 let ended = match failed {
                     // Only the start sequence knows what became of it.
-                    Some(failed @ (Failure::Fenced(_) | Failure::Abort(_) | Failure::Denied(..))) => Err(failed.error()),
+                    Some(failed @ (Failure::Fenced(_) | Failure::Abort(_) | Failure::Denied(..))) => {
+                        Err(failed.error())
+                    }
                     Some(Failure::Topic(..) | Failure::Gone(_)) | None => match self.end(false).await {
                         Ok(()) => self.renew().await,
                         Err(error) => Err(error),
@@ -487,11 +489,6 @@ fn done(step: Step) -> Result<(), Step> {
         Step::Done => Ok(()),
         step => Err(step),
     }
-}
-
-/// Whether it is for a person to mend.
-fn lasts(error: &Error) -> bool {
-    crate::kafka::trouble::Trouble::heard(&error.causes()).is_some_and(|trouble| trouble.lasts())
 }
 
 fn refused(place: &Place, code: Option<Code>) -> Error {

@@ -95,7 +95,8 @@ impl Cluster {
         }
         let mut seen = BTreeSet::new();
         let known: Vec<_> = self.brokers.values().chain(&self.bootstrap).cloned().collect();
-        let mut last = Error::new(Kind::Kafka, "kafka.\"bootstrap.servers\" names no server").hint("host:port, with commas between them");
+        let mut last = Error::new(Kind::Kafka, "kafka.\"bootstrap.servers\" names no server")
+            .hint("host:port, with commas between them");
         for address in known {
             if seen.insert(address.clone()) {
                 match self.connect(address).await {
@@ -157,7 +158,8 @@ impl Cluster {
         let request = FindCoordinatorRequest::default()
             .with_key(StrBytes::from_string(transactional_id.to_owned()))
             .with_key_type(TRANSACTION);
-        let answer: FindCoordinatorResponse = connection.ask(COORDINATOR.key, version, &request, self.patience)?.await?;
+        let answer: FindCoordinatorResponse =
+            connection.ask(COORDINATOR.key, version, &request, self.patience)?.await?;
         if let Some(code) = answer.error_code.err() {
             return Ok(Err(code));
         }
@@ -165,6 +167,11 @@ impl Cluster {
             self.brokers.insert(answer.node_id.0, (answer.host.to_string(), port));
         }
         Ok(Ok(answer.node_id.0))
+    }
+
+    /// Who leads the topic's partitions is to be asked again.
+    pub fn forget(&mut self, topic: &str) {
+        self.topics.remove(topic);
     }
 
     /// A broker that answers.

@@ -162,7 +162,6 @@ impl Connection {
             })
         })
     }
-
 }
 
 impl Ends {
@@ -256,9 +255,7 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<B
         Err(error) => return Err(error),
     };
     if !(4..=MOST).contains(&length) {
-        return Err(std::io::Error::other(
-            "what came is no answer of Kafka's: is security.protocol the listener's?",
-        ));
+        return Err(std::io::Error::other("what came is no answer of Kafka's: is security.protocol the listener's?"));
     }
     let mut body = BytesMut::zeroed(length);
     stream.read_exact(&mut body).await?;

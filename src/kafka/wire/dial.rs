@@ -119,7 +119,10 @@ impl Dial {
         if let Some(code) = answer.error_code.err() {
             return Err(Error::new(Kind::Kafka, "it does not say what it speaks").because(format!("{code:?}")));
         }
-        let each = answer.api_keys.iter().map(|one| (one.api_key, VersionRange { min: one.min_version, max: one.max_version }));
+        let each = answer
+            .api_keys
+            .iter()
+            .map(|one| (one.api_key, VersionRange { min: one.min_version, max: one.max_version }));
         Ok(each.collect())
     }
 }
@@ -133,6 +136,11 @@ pub(super) fn trouble(what: &str, said: &str) -> Error {
     let heard = Trouble::heard(said);
     let hint = heard.as_ref().map_or("check kafka.\"bootstrap.servers\", that the brokers are up, and that kafka.\"security.protocol\" is the listener's", Trouble::hint);
     Error::new(Kind::Kafka, what).because(said).hint(hint)
+}
+
+/// Whether it is for a person to mend: waiting does not.
+pub fn lasts(error: &Error) -> bool {
+    Trouble::heard(&error.causes()).is_some_and(|trouble| trouble.lasts())
 }
 
 #[cfg(test)]
@@ -168,6 +176,9 @@ mod tests {
         stranger.abort();
         let _ = stranger.await;
         let refused = open(port).await;
-        assert!(refused.causes().contains("refused") && refused.hint_text().unwrap().contains("brokers are up"), "{refused:?}");
+        assert!(
+            refused.causes().contains("refused") && refused.hint_text().unwrap().contains("brokers are up"),
+            "{refused:?}"
+        );
     }
 }

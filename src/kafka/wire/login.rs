@@ -53,9 +53,9 @@ impl Login {
                 let password = kafka.properties.get("sasl.password").ok_or_else(|| unset("sasl.password"))?.clone();
                 Ok(Some(Login::Password { mechanism, user, password }))
             }
-            "OAUTHBEARER" => {
-                Grant::of(kafka).map(|grant| Some(Login::Token(grant))).ok_or_else(|| unset("sasl.oauthbearer.token.endpoint.url"))
-            }
+            "OAUTHBEARER" => Grant::of(kafka)
+                .map(|grant| Some(Login::Token(grant)))
+                .ok_or_else(|| unset("sasl.oauthbearer.token.endpoint.url")),
             other => Err(Error::new(Kind::Config, format!("kafka.\"sasl.mechanism\" {other} is not supported"))
                 .hint("one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER")),
         }
@@ -70,7 +70,8 @@ impl Login {
 
     /// Logs in; how long it is good for, where the broker says (KIP-368).
     pub async fn at(&self, connection: &Connection, patience: Duration) -> Result<Option<Duration>> {
-        let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_string(self.mechanism().to_owned()));
+        let request =
+            SaslHandshakeRequest::default().with_mechanism(StrBytes::from_string(self.mechanism().to_owned()));
         let version = connection.version(HANDSHAKE)?;
         let answer: SaslHandshakeResponse = connection.ask(HANDSHAKE.key, version, &request, patience)?.await?;
         if answer.error_code.is_err() {

@@ -6,8 +6,11 @@
 mod cluster;
 mod connection;
 mod dial;
+mod log;
 mod login;
 mod tls;
 
 pub use cluster::Cluster;
 pub use connection::Version;
+pub use dial::lasts;
+pub use log::{Isolation, Log};
