@@ -83,7 +83,7 @@ impl Cluster {
         }
         self.connections.remove(&address);
         let open = Arc::new(self.dial.open(&address.0, address.1).await?);
-        tracing::debug!(target: "kafka", broker = %open.peer, "connected");
+        tracing::trace!(target: "kafka", broker = %open.peer, "connected");
         self.connections.insert(address, Arc::clone(&open));
         Ok(open)
     }

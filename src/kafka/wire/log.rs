@@ -46,7 +46,18 @@ pub enum Isolation {
 pub struct Log {
     topic: String,
     /// One at a time; nobody waits for somebody's transaction with it.
-    inner: Mutex<(Runtime, Cluster)>,
+    inner: Mutex<(Background, Cluster)>,
+}
+
+/// A runtime that may be dropped within another.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Log {
@@ -54,7 +65,10 @@ impl Log {
     pub fn new(kafka: &Kafka, connector: &str, topic: &str) -> Result<Log> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::new(Kind::Io, "a runtime cannot be built").because(error))?;
-        Ok(Log { topic: topic.to_owned(), inner: Mutex::new((runtime, Cluster::new(kafka, connector)?)) })
+        Ok(Log {
+            topic: topic.to_owned(),
+            inner: Mutex::new((Background(Some(runtime)), Cluster::new(kafka, connector)?)),
+        })
     }
 
     /// How many partitions the topic has; `None`: there is no such topic.
@@ -184,9 +198,10 @@ impl Log {
     /// inside a runtime.
     fn ask<T: Send>(&self, mut question: impl AsyncFnMut(&mut Cluster) -> Result<Answer<T>> + Send) -> Result<T> {
         const PAUSE: Duration = Duration::from_millis(20);
+        let lost = || Error::new(Kind::Io, "a thread ended without a word");
         let body = || {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let (runtime, cluster) = &mut *inner;
+            let (Background(Some(runtime)), cluster) = &mut *inner else { return Err(lost()) };
             runtime.block_on(async {
                 let deadline = Instant::now() + TIMEOUT;
                 loop {
@@ -210,7 +225,6 @@ impl Log {
                 }
             })
         };
-        let lost = || Error::new(Kind::Io, "a thread ended without a word");
         std::thread::scope(|scope| scope.spawn(body).join()).unwrap_or_else(|_| Err(lost()))
     }
 
