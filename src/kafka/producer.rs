@@ -82,6 +82,8 @@ struct Topic {
     partitions: Vec<Records>,
     /// Where records without a key go, until its batch is full.
     keyless: usize,
+    /// A batch is sent before it has more bytes, unless it is a single record.
+    batch_size: usize,
 }
 
 const BATCH_SIZE: usize = 256 << 10;
@@ -171,7 +173,7 @@ impl Producer {
     pub fn append_with(&mut self, topic: &str, batch: &mut Batch, headers: &[(&str, String)]) -> Result<Append> {
         let Some(partitions) = self.partitions(topic)? else { return Ok(Append::Full) };
         let now = now();
-        let filling = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(topic));
+        let filling = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(topic, self.batch_size));
         filling.partitions.resize_with(filling.partitions.len().max(partitions), Records::default);
         for (key, value) in batch.records() {
             if let Some(largest) = self.largest.filter(|largest| key.len() + value.len() > *largest) {
@@ -183,15 +185,16 @@ impl Producer {
                 (_, false) => index(murmur2::partition(key, i32::try_from(partitions).unwrap_or(i32::MAX))),
             };
             let Some(records) = filling.partitions.get_mut(at) else { continue };
-            let before = records.size();
-            records.push((!key.is_empty()).then_some(key), Some(value), headers, now);
-            self.unsent += records.size() - before;
-            if records.size() >= self.batch_size {
+            let size = Records::most(key.len(), value.len(), headers);
+            if !records.is_empty() && records.size() + size > filling.batch_size {
                 filling.keyless = filling.keyless.wrapping_add(1);
                 let full = std::mem::take(records);
                 self.unsent -= full.size();
                 send(&self.queue, &self.commands, (Arc::clone(&filling.name), place(at)), full);
             }
+            let before = records.size();
+            records.push((!key.is_empty()).then_some(key), Some(value), headers, now);
+            self.unsent += records.size() - before;
         }
         batch.clear();
         // Over many partitions much may be in batches none of which is full.
@@ -199,6 +202,12 @@ impl Producer {
             self.push();
         }
         Ok(Append::Queued)
+    }
+
+    /// A topic takes no batch of more bytes than this: those for it stay below, before compression.
+    pub fn bound(&mut self, topic: &str, largest: usize) {
+        let filling = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(topic, self.batch_size));
+        filling.batch_size = largest.min(self.batch_size);
     }
 
     /// How many partitions a topic has; `None`: that is not known yet, or the queue is full.
@@ -336,10 +345,10 @@ impl Producer {
 }
 
 impl Topic {
-    fn new(name: &str) -> Topic {
+    fn new(name: &str, batch_size: usize) -> Topic {
         // Not the same for all: many small tables without keys would share a partition.
         let keyless = index(murmur2::partition(name.as_bytes(), i32::MAX));
-        Topic { name: name.into(), partitions: Vec::new(), keyless }
+        Topic { name: name.into(), partitions: Vec::new(), keyless, batch_size }
     }
 }
 

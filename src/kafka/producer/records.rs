@@ -67,6 +67,15 @@ impl Records {
         self.count += 1;
     }
 
+    /// The most that a record may come to, with what stands before and between its parts.
+    pub fn most(key: usize, value: usize, headers: &[(&str, String)]) -> usize {
+        // Length, attributes, time, offset, and the lengths of key, value and headers.
+        const FRAME: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+        const HEADER: usize = 10;
+        let each = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER);
+        FRAME + key + value + each.sum::<usize>()
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         usize::try_from(self.count).unwrap_or_default()
@@ -201,6 +210,7 @@ mod tests {
         let mut records = Records::default();
         let headers = [("strandline.table", "public.orders".repeat(20))];
         records.push(Some(&[1; 200]), Some(&[2; 20_000]), &headers, 0);
+        assert!(records.size() <= Records::most(200, 20_000, &headers));
         let (length, taken) = read_varint(&records.bytes);
         assert_eq!(length as usize, records.bytes.len() - taken);
     }

@@ -4,6 +4,9 @@
 //! room gets the next batch of each of its partitions. A broken connection costs nothing: what was under way is sent again
 //! as the same bytes, and the broker knows what it has.
 
+mod answers;
+mod ends;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -13,7 +16,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use kafka_protocol::error::{ParseResponseErrorCode, ResponseError as Code};
+use kafka_protocol::error::ResponseError as Code;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
@@ -26,8 +29,8 @@ use super::identity::{Identity, Step};
 use super::lane::Lane;
 use super::queue::Queue;
 use super::records::Records;
-use crate::kafka::wire::{Cluster, Version, lasts};
-use crate::{Error, Kind, Result};
+use crate::kafka::wire::{Cluster, Version};
+use crate::Result;
 
 /// From version 12 on partitions would join a transaction by themselves, from 13 on topics have numbers for names.
 const PRODUCE: Version = Version::of(ApiKey::Produce, 3, 11);
@@ -155,8 +158,6 @@ impl Sender {
         }
     }
 
-    // ---- sending ----
-
     async fn dispatch(&mut self) -> Result<(), Step> {
         self.look_up().await?;
         let ready: Vec<Place> =
@@ -277,211 +278,6 @@ impl Sender {
         self.unknown.remove(topic);
         self.fail(failure);
     }
-
-    // ---- answers ----
-
-    async fn landed(&mut self, broker: i32, sent: Vec<Sent>, answer: Result<ProduceResponse>) {
-        if let Some(under_way) = self.under_way.get_mut(&broker) {
-            *under_way = under_way.saturating_sub(1);
-        }
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                for (place, sequence) in sent {
-                    self.again(&place, sequence);
-                }
-                return self.hindered(Step::Later(error));
-            }
-        };
-        let codes: HashMap<(&str, i32), Option<Code>> = answer
-            .responses
-            .iter()
-            .flat_map(|topic| topic.partition_responses.iter().map(move |one| (topic, one)))
-            .map(|(topic, one)| ((topic.name.as_str(), one.index), one.error_code.err()))
-            .collect();
-        let mut overtaken = None;
-        for (place, sequence) in sent {
-            // A partition that is not answered for was not taken.
-            let code = codes.get(&(&*place.0, place.1)).copied().unwrap_or(Some(Code::NetworkException));
-            let recovering = self.lanes.get(&place).is_some_and(Lane::is_recovering);
-            match verdict(code) {
-                Verdict::Written => {
-                    if let Some(lane) = self.lanes.get_mut(&place) {
-                        self.queue.done(lane.taken(sequence));
-                    }
-                    self.pauses = 0;
-                    self.queue.hinder(None);
-                }
-                Verdict::OutOfOrder if recovering => self.again(&place, sequence),
-                Verdict::Again | Verdict::Missing => {
-                    self.again(&place, sequence);
-                    self.hindered(Step::Later(refused(&place, code)));
-                }
-                Verdict::Overtaken => {
-                    self.again(&place, sequence);
-                    overtaken = code;
-                }
-                Verdict::Lasting => {
-                    self.again(&place, sequence);
-                    self.fail(Failure::Topic(place.0.to_string(), code.unwrap_or(Code::UnknownServerError)));
-                }
-                Verdict::OutOfOrder | Verdict::Lost => {
-                    self.again(&place, sequence);
-                    self.fail(Failure::Abort(refused(&place, code).causes()));
-                }
-            }
-        }
-        let failed = self.queue.lock().failed.is_some();
-        if let Some(code) = overtaken
-            && !failed
-        {
-            let step = self.identity.judge(&mut self.cluster, code).await;
-            self.hindered(step);
-        }
-    }
-
-    /// To be sent again, to whoever leads the partition then; or to be forgotten.
-    fn again(&mut self, place: &Place, sequence: i32) {
-        let Some(lane) = self.lanes.get_mut(place) else { return };
-        lane.again(sequence);
-        self.unknown.entry(place.0.to_string()).or_insert_with(Instant::now);
-        let spoilt = self.queue.lock().failed.as_ref().is_some_and(|failed| failed.spoils(&place.0));
-        if spoilt || matches!(self.closing, Some(Closing::Abort(_))) {
-            self.queue.done(lane.discard());
-        }
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        for (place, lane) in &mut self.lanes {
-            if failure.spoils(&place.0) {
-                self.queue.done(lane.discard());
-            }
-        }
-        self.queue.fail(failure);
-    }
-
-    fn discard(&mut self) {
-        for lane in self.lanes.values_mut() {
-            self.queue.done(lane.discard());
-        }
-    }
-
-    /// Waits a moment before the next attempt, or gives up.
-    fn hindered(&mut self, step: Step) {
-        const SOON: Duration = Duration::from_millis(2);
-        const FIRST: Duration = Duration::from_millis(50);
-        const MOST: Duration = Duration::from_secs(1);
-        match step {
-            Step::Done => {}
-            Step::Failed(failure) => self.fail(failure),
-            Step::Soon => {
-                let pause = (SOON * 2_u32.pow(self.pauses.min(6))).min(MOST);
-                self.pauses += 1;
-                self.paused = Some(Instant::now() + pause);
-            }
-            Step::Later(error) => {
-                tracing::debug!(target: "kafka", error = %error, cause = error.cause_text(), "tried again");
-                self.queue.hinder(Some(&error));
-                let pause = (FIRST * 2_u32.pow(self.pauses.min(6))).min(MOST);
-                self.pauses += 1;
-                self.paused = Some(Instant::now() + pause);
-            }
-        }
-    }
-
-    // ---- beginning and end ----
-
-    async fn init(&mut self) -> Result<()> {
-        let deadline = Instant::now() + self.cluster.patience();
-        loop {
-            let step = self.identity.take(&mut self.cluster).await;
-            match step {
-                Step::Done => {
-                    self.queue.hinder(None);
-                    self.pauses = 0;
-                    return Ok(());
-                }
-                Step::Failed(failure) => return Err(failure.error()),
-                Step::Later(error) if error.kind() != Kind::Kafka || lasts(&error) || Instant::now() > deadline => {
-                    return Err(error);
-                }
-                step => self.hindered(step),
-            }
-            self.rest().await;
-        }
-    }
-
-    async fn rest(&mut self) {
-        if let Some(until) = self.paused.take() {
-            tokio::time::sleep_until(until.into()).await;
-        }
-    }
-
-    /// Ends the transaction, if that was asked for and nothing is under way any more.
-    async fn close(&mut self) {
-        let idle = self.flights.is_empty() && self.lanes.values().all(Lane::is_empty);
-        let failed = self.queue.lock().failed.clone();
-        match (self.closing.take(), failed) {
-            (None, _) => {}
-            (Some(Closing::Commit(answer)), Some(failed)) => {
-                let _ = answer.send(Err(failed.error()));
-            }
-            (Some(closing), _) if !idle => self.closing = Some(closing),
-            (Some(Closing::Commit(answer)), None) => {
-                let ended = self.end(true).await;
-                let _ = answer.send(ended);
-            }
-            (Some(Closing::Abort(answer)), failed) => {
-                let ended = match failed {
-                    // Only the start sequence knows what became of it.
-                    Some(failed @ (Failure::Fenced(_) | Failure::Abort(_) | Failure::Denied(..))) => {
-                        Err(failed.error())
-                    }
-                    Some(Failure::Topic(..) | Failure::Gone(_)) | None => match self.end(false).await {
-                        Ok(()) => self.renew().await,
-                        Err(error) => Err(error),
-                    },
-                };
-                if ended.is_ok() {
-                    self.queue.lock().failed = None;
-                }
-                let _ = answer.send(ended);
-            }
-        }
-    }
-
-    async fn end(&mut self, committed: bool) -> Result<()> {
-        loop {
-            match self.identity.end(&mut self.cluster, committed).await {
-                Step::Done => {
-                    self.pauses = 0;
-                    return Ok(());
-                }
-                Step::Failed(failure) => {
-                    self.queue.fail(failure.clone());
-                    return Err(failure.error());
-                }
-                step => self.hindered(step),
-            }
-            self.rest().await;
-        }
-    }
-
-    /// A new epoch: sequence numbers begin anew, whatever became of what was given up.
-    async fn renew(&mut self) -> Result<()> {
-        loop {
-            match self.identity.renew(&mut self.cluster).await {
-                Step::Done => {
-                    self.pauses = 0;
-                    self.lanes.clear();
-                    return Ok(());
-                }
-                Step::Failed(failure) => return Err(failure.error()),
-                step => self.hindered(step),
-            }
-            self.rest().await;
-        }
-    }
 }
 
 fn done(step: Step) -> Result<(), Step> {
@@ -489,13 +285,6 @@ fn done(step: Step) -> Result<(), Step> {
         Step::Done => Ok(()),
         step => Err(step),
     }
-}
-
-fn refused(place: &Place, code: Option<Code>) -> Error {
-    let said = code.map_or_else(|| "no answer".to_owned(), super::failure::said);
-    Error::new(Kind::Kafka, format!("partition {} of topic {} was not written", place.1, place.0))
-        .because(said)
-        .hint("are the brokers up, and are there enough in-sync replicas (min.insync.replicas)?")
 }
 
 fn push(topics: &mut Vec<TopicProduceData>, (topic, partition): &Place, records: Bytes) {
