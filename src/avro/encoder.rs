@@ -14,6 +14,7 @@ pub struct Encoder {
     columns: Vec<Step>,
     /// Positions in `columns`.
     key: Vec<usize>,
+    selects: Vec<String>,
     select_list: String,
     key_schema: Option<String>,
     value_schema: String,
@@ -22,6 +23,8 @@ pub struct Encoder {
     warnings: Vec<String>,
     /// Where each field of the row at hand lies; kept to allocate nothing per row.
     places: Vec<(usize, usize)>,
+    /// The column that the last row failed on, by its position.
+    failed: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -62,6 +65,7 @@ impl Encoder {
         Ok(Encoder {
             table: names.table.clone(),
             select_list: select.join(", "),
+            selects: mapped.iter().map(|mapped| mapped.select.clone()).collect(),
             key_schema,
             value_schema: record(&names.namespace, "Value", &values)?,
             key: description.key.clone(),
@@ -80,12 +84,23 @@ impl Encoder {
             value_header: [0; 5],
             warnings,
             places: Vec::new(),
+            failed: None,
         })
     }
 
     /// What COPY selects, an expression for each column.
     pub fn select_list(&self) -> &str {
         &self.select_list
+    }
+
+    /// The same, column by column.
+    pub fn selects(&self) -> &[String] {
+        &self.selects
+    }
+
+    /// Of the row that could not be encoded last: the column to blame.
+    pub fn failed_column(&self) -> Option<&str> {
+        self.failed.and_then(|at| Some(self.columns.get(at)?.name.as_str()))
     }
 
     /// The key's schema; `None`: the table has no key.
@@ -116,27 +131,102 @@ impl Encoder {
     /// Encodes a binary COPY tuple: appends to both buffers; nothing to `key` where the table has none. After an error they
     /// may hold half a record.
     pub fn encode(&mut self, tuple: &[u8], key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<()> {
+        self.encode_after(0, tuple, key, value)
+    }
+
+    /// The same of a tuple that begins with so many fields which are not the record's.
+    pub fn encode_after(&mut self, skip: usize, tuple: &[u8], key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<()> {
         value.extend_from_slice(&self.value_header);
         let mut places = std::mem::take(&mut self.places);
         places.clear();
-        let encoded = self.encode_value(tuple, &mut places, value);
+        let encoded = self.encode_value(skip, tuple, &mut places, value);
         let encoded =
             encoded.and_then(|()| if self.key.is_empty() { Ok(()) } else { self.encode_key(tuple, &places, key) });
         self.places = places;
-        encoded.map_err(|(column, bad)| self.explain(column, bad))
+        encoded.map_err(|(column, bad)| {
+            self.failed = (column != usize::MAX).then_some(column);
+            self.explain(column, bad)
+        })
+    }
+
+    /// The key alone of a row whose value cannot be encoded; none where the key cannot, or there is none.
+    pub fn key_alone(&self, skip: usize, tuple: &[u8]) -> Option<Vec<u8>> {
+        if self.key.is_empty() {
+            return None;
+        }
+        let mut key = Vec::new();
+        self.encode_key(tuple, self.fields(skip, tuple)?.get(skip..)?, &mut key).ok()?;
+        Some(key)
+    }
+
+    /// The tuple with the fields of these columns cut to so many bytes, as they were selected; a text before a character.
+    /// What leads is left out.
+    pub fn cut(&self, skip: usize, tuple: &[u8], lengths: &[(usize, usize)]) -> Option<Vec<u8>> {
+        let mut cut = u16::try_from(self.columns.len()).ok()?.to_be_bytes().to_vec();
+        for (at, (begin, length)) in self.fields(skip, tuple)?.get(skip..)?.iter().enumerate() {
+            if *length == usize::MAX {
+                cut.extend_from_slice(&(-1_i32).to_be_bytes());
+                continue;
+            }
+            let field = tuple.get(*begin..begin.checked_add(*length)?)?;
+            let most = lengths.iter().find(|(column, _)| *column == at).map_or(field.len(), |(_, most)| *most);
+            let field = match std::str::from_utf8(field) {
+                Ok(text) => {
+                    let ends = |end: &usize| text.is_char_boundary(*end);
+                    text.get(..(0..=most.min(text.len())).rev().find(ends)?)?.as_bytes()
+                }
+                Err(_) => field.get(..most.min(field.len()))?,
+            };
+            cut.extend_from_slice(&i32::try_from(field.len()).ok()?.to_be_bytes());
+            cut.extend_from_slice(field);
+        }
+        Some(cut)
+    }
+
+    /// How long each column's field is; NULL is none.
+    pub fn lengths(&self, skip: usize, tuple: &[u8]) -> Option<Vec<Option<usize>>> {
+        let fields = self.fields(skip, tuple)?;
+        Some(fields.get(skip..)?.iter().map(|(_, length)| Some(*length).filter(|length| *length != usize::MAX)).collect())
+    }
+
+    /// Where each field lies, those included that lead; the length of NULL is `usize::MAX`.
+    fn fields(&self, skip: usize, tuple: &[u8]) -> Option<Vec<(usize, usize)>> {
+        let mut rest = tuple;
+        let count = usize::from(u16::from_be_bytes(take(&mut rest).ok()?));
+        if count != self.columns.len() + skip {
+            return None;
+        }
+        let mut fields = Vec::with_capacity(count);
+        for _ in 0..count {
+            let length = i32::from_be_bytes(take(&mut rest).ok()?);
+            let begin = tuple.len() - rest.len();
+            match usize::try_from(length) {
+                Err(_) => fields.push((begin, usize::MAX)),
+                Ok(length) => {
+                    rest = rest.get(length..)?;
+                    fields.push((begin, length));
+                }
+            }
+        }
+        Some(fields)
     }
 
     #[inline]
     fn encode_value(
         &self,
+        skip: usize,
         tuple: &[u8],
         places: &mut Vec<(usize, usize)>,
         value: &mut Vec<u8>,
     ) -> Result<(), (usize, Bad)> {
         let mut rest = tuple;
         let count = u16::from_be_bytes(take(&mut rest).map_err(|bad| (usize::MAX, bad))?);
-        if usize::from(count) != self.columns.len() {
+        if usize::from(count) != self.columns.len() + skip {
             return Err((usize::MAX, Bad::Length));
+        }
+        for _ in 0..skip {
+            let length = i32::from_be_bytes(take(&mut rest).map_err(|bad| (usize::MAX, bad))?);
+            rest = rest.get(usize::try_from(length).unwrap_or(0)..).ok_or((usize::MAX, Bad::Length))?;
         }
         for (at, step) in self.columns.iter().enumerate() {
             let length = i32::from_be_bytes(take(&mut rest).map_err(|bad| (at, bad))?);

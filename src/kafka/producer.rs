@@ -17,6 +17,7 @@ use rdkafka_sys::{rd_kafka_message_t, rd_kafka_topic_t};
 
 use super::batch::Batch;
 use super::client::{self, settings, unbuildable};
+use super::limit;
 use super::offsets::OffsetsTopic;
 use super::refusal::{fenced, is_fencing, is_lasting, is_unfinished, lasting_hint};
 use crate::config::Kafka;
@@ -106,16 +107,15 @@ impl ProducerContext for Context {
 const ANY_PARTITION: i32 = -1;
 
 /// Large batches, little waiting; `[kafka]` wins.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 6] = [
     ("compression.type", "lz4"),
     // Batches go when they are full, and with each commit. Not when they are old: while a partition's five requests are on
     // their way, librdkafka's thread spins over a message that has waited for longer than this.
     ("linger.ms", "1000"),
     ("batch.size", "262144"),
     ("batch.num.messages", "100000"),
-    // Together they bound the memory: about 190 bytes a record come on top of its value.
+    // With the queue's bytes (`limit`) it bounds the memory: about 190 bytes a record come on top of its value.
     ("queue.buffering.max.messages", "100000"),
-    ("queue.buffering.max.kbytes", "32768"),
     ("transaction.timeout.ms", "60000"),
 ];
 
@@ -137,6 +137,7 @@ impl Producer {
                 config.set(name, value);
             }
         }
+        limit::apply(&mut config);
         config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
         // One report a record costs as much as sending it; how many are in flight is known without.
         config.set("delivery.report.only.error", "true");

@@ -57,6 +57,9 @@ impl Watermark {
         }
         put("rows", self.rows.into());
         put("bytes", self.bytes.into());
+        if self.letters != 0 {
+            put("letters", self.letters.into());
+        }
         put("xmax", self.xmax.into());
         // Beyond 2^53 a number does not survive JavaScript tools.
         put("system_identifier", self.markers.system.to_string().into());
@@ -103,6 +106,7 @@ impl Watermark {
             history: History::default(),
             rows: fields.number("rows")?,
             bytes: fields.number("bytes")?,
+            letters: if fields.has("letters") { fields.number("letters")? } else { 0 },
             bounds: Bounds::default(),
             pass_at: if fields.has("pass_at") { fields.number("pass_at")? } else { 0 },
             passes: if fields.has("passes") { fields.number("passes")? } else { 0 },
