@@ -208,7 +208,8 @@ async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken)
     }
 }
 
-async fn reach(config: &Arc<Config>, once: bool, stop: CancellationToken) -> Result<Shared> {
+/// What a connector needs of Kafka and the registry, without a task.
+pub async fn reach(config: &Arc<Config>, once: bool, stop: CancellationToken) -> Result<Shared> {
     let admin = Admin::new(&config.kafka, &config.name)?;
     let offsets = OffsetsTopic::ensure(&config.kafka, &config.name, &admin, &config.offset_storage).await?;
     Ok(Shared {

@@ -74,6 +74,11 @@ impl Connection {
         rows.iter().map(|row| Ok((read(row, "tableoid")?, read(row, "ctid")?, read(row, "row")?))).collect()
     }
 
+    /// The transactions that wrote some rows; see [`sql::versions`].
+    pub async fn versions(&self, sql: &str) -> Result<Vec<u32>> {
+        self.rows(sql).await?.iter().map(|row| read(row, "xmin")).collect()
+    }
+
     /// Ends the transaction; the locks are gone after it.
     pub async fn commit(&self) -> Result<()> {
         self.rows("COMMIT").await.map(drop)

@@ -56,6 +56,12 @@ pub fn at_places(source: &Source, leaf: u32, row: &str, places: &[Tid]) -> Strin
     )
 }
 
+/// The transactions that wrote the rows which meet a condition.
+pub fn versions(source: &Source, condition: &str) -> String {
+    let (from, leaf) = super::rows_of(source);
+    format!("SELECT xmin FROM {from} WHERE {leaf}{condition}")
+}
+
 /// The condition on the row with this key: each column with its value as PostgreSQL prints it.
 pub fn at_key<'a>(key: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let each = |(name, text): (&str, &str)| format!("{} = {}", escape_identifier(name), escape_literal(text));
