@@ -114,7 +114,8 @@ impl Letter {
         let part = |name: &&str| Some(((*name).to_owned(), row.get(*name).filter(|value| value.is_string())?.clone()));
         self.key = key.iter().map(part).collect::<Option<_>>().unwrap_or_default();
         if let Some(Value::Object(sizes)) = whole.remove("left_out") {
-            let number = |size: Value| size.as_str().and_then(|text| text.parse::<u64>().ok()).map_or(size, Value::from);
+            let number =
+                |size: Value| size.as_str().and_then(|text| text.parse::<u64>().ok()).map_or(size, Value::from);
             self.left_out = sizes.into_iter().map(|(name, size)| (name, number(size))).collect();
         }
         self.row = Some(row);

@@ -363,6 +363,13 @@ impl Task {
                 let refused = owner.producer.failed_topic();
                 let object = refused.and_then(|topic| owner.objects.values_mut().find(|object| object.topic == topic));
                 let Some(object) = object else { return Err(self.shared.name_successor(partition, error)) };
+                let config = &self.shared.config;
+                let largest = object.plan.as_ref().map_or(0, |plan| plan.largest);
+                if self.shared.admin.largest(&config.kafka, &object.topic).await? < largest {
+                    tracing::warn!(object = %object.name, topic = %object.topic, "the topic takes less than it did: its rows are judged anew");
+                    object.plan = None;
+                    return self.take_back(partition);
+                }
                 tracing::error!(object = %object.name, topic = %object.topic, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed");
                 object.failed = Some(error.object(object.name.to_string()));
                 self.take_back(partition)

@@ -174,7 +174,9 @@ impl Unfit {
                 return told.hint(format!("{}; {tolerance}", error.hint_text().unwrap_or_default()));
             }
             (Odd::Record(key, _), Fault::OversizeKey) => {
-                format!("a row's key of {key} bytes is larger than the {largest} that topic {topic} takes; the row: {place}")
+                format!(
+                    "a row's key of {key} bytes is larger than the {largest} that topic {topic} takes; the row: {place}"
+                )
             }
             _ => format!(
                 "a row of {} bytes is larger than the {largest} that topic {topic} takes; the row: {place}",
@@ -199,7 +201,8 @@ impl Unfit {
         let key = if key.is_empty() { "no key".to_owned() } else { format!("key column {}", key.join(", ")) };
         match (led.place, &self.source) {
             (Some((table, ctid)), Some(source)) => {
-                let table = if source.tree { format!("the partition with OID {table}") } else { source.leaf_name.to_string() };
+                let table =
+                    if source.tree { format!("the partition with OID {table}") } else { source.leaf_name.to_string() };
                 format!("ctid {ctid} of {table}, {key}")
             }
             _ => format!("a row of a query, {key}"),
@@ -213,8 +216,7 @@ impl Unfit {
             Odd::Row(error) => error.message().to_owned(),
             _ => format!("the record is larger than the {} bytes that topic {} takes", plan.largest, self.topic),
         };
-        let mut letter =
-            Letter::new(&self.connector, &self.object, &self.topic, fault, &message, crate::worker::now());
+        let mut letter = Letter::new(&self.connector, &self.object, &self.topic, fault, &message, crate::worker::now());
         letter.size = odd.size();
         letter.limit = letter.size.map(|_| plan.largest);
         letter.columns = match odd {

@@ -186,7 +186,13 @@ impl Encoder {
     /// How long each column's field is; NULL is none.
     pub fn lengths(&self, skip: usize, tuple: &[u8]) -> Option<Vec<Option<usize>>> {
         let fields = self.fields(skip, tuple)?;
-        Some(fields.get(skip..)?.iter().map(|(_, length)| Some(*length).filter(|length| *length != usize::MAX)).collect())
+        Some(
+            fields
+                .get(skip..)?
+                .iter()
+                .map(|(_, length)| Some(*length).filter(|length| *length != usize::MAX))
+                .collect(),
+        )
     }
 
     /// Where each field lies, those included that lead; the length of NULL is `usize::MAX`.

@@ -47,7 +47,8 @@ pub(super) fn errors(reader: &mut Reader<'_>) -> Errors {
 
 /// Reads an object's keys; with an empty alias the connector's.
 pub(super) fn oversize(reader: &mut Reader<'_>, alias: &str) -> Oversize {
-    let (own, columns_key) = (format!("objects.{alias}.oversize"), format!("objects.{alias}.oversize.truncate.columns"));
+    let (own, columns_key) =
+        (format!("objects.{alias}.oversize"), format!("objects.{alias}.oversize.truncate.columns"));
     let is_own = !alias.is_empty() && reader.is_set(&own);
     let key = if is_own { own } else { "oversize".to_owned() };
     let word = reader.word(&key);

@@ -103,7 +103,8 @@ impl Task {
         }
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         // A cursor that found nothing is not worth a record.
-        let news = rows > 0 || reading.unfit.letters > 0 || cursor.is_none() || object.pending.passes == object.passes_before;
+        let news =
+            rows > 0 || reading.unfit.letters > 0 || cursor.is_none() || object.pending.passes == object.passes_before;
         if !news {
             object.finish_if_done(self.moment.as_ref());
             return Ok(began.elapsed());

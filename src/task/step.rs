@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{Task, gone};
 use crate::headers::Headers;
-use crate::object::{Next, Object, Plan};
 use crate::lead::Lead;
+use crate::object::{Next, Object, Plan};
 use crate::poll::{Guard, Sight, Stream, TableName, Work, sql};
 use crate::postgres::{Connection, Head};
 use crate::reading::Reading;

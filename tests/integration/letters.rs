@@ -100,7 +100,8 @@ async fn a_row_that_is_too_large_fails_goes_to_the_dead_letters_or_is_cut_as_its
     assert_eq!(record.key.as_ref().unwrap()[5..], [4], "the key that the row would have had");
     assert!(record.headers.contains(&"__connect.errors.stage=KAFKA_PRODUCE".to_owned()), "{:?}", record.headers);
     let objects = json(&stage, &["objects", "--json"]);
-    let of = |name: &str| objects["objects"].as_array().unwrap().iter().find(|one| one["object"] == name).cloned().unwrap();
+    let of =
+        |name: &str| objects["objects"].as_array().unwrap().iter().find(|one| one["object"] == name).cloned().unwrap();
     assert_eq!(of("public.skipping")["letters"], 1);
 
     let raw = raw(&stage.kafka, &stage.topic("cutting"));
@@ -176,7 +177,10 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
         .collect();
     assert_eq!(told[name("2").as_str()], "replayed", "{replay}");
     assert_eq!(told[name("10").as_str()], "replayed");
-    assert!(told[name("4").as_str()].contains("travels by itself") && told[name("6").as_str()].contains("not there any more"));
+    assert!(
+        told[name("4").as_str()].contains("travels by itself")
+            && told[name("6").as_str()].contains("not there any more")
+    );
     assert!(!told.contains_key(name("8").as_str()), "what was closed is left alone");
     let sent: Vec<(i64, Avro)> = records(&stage.kafka, &stage.topic("n"))[5..]
         .iter()
@@ -263,8 +267,12 @@ async fn a_field_of_300_mb_is_not_read_and_not_lost() {
     eprintln!("a field of 300 MB: {most} KiB at most");
     assert_eq!(raw(&stage.kafka, &stage.topic("docs")).len(), 998, "{log}");
     let letters = letters(&stage);
-    let of = |id: &str| letters.iter().find(|letter| letter["key"]["id"] == id).unwrap_or_else(|| panic!("{id}: {log}"));
-    assert_eq!((letters.len(), &of("500")["left_out"]["doc"], &of("500")["columns"][0]), (2, &300_000_000.into(), &"doc".into()));
+    let of =
+        |id: &str| letters.iter().find(|letter| letter["key"]["id"] == id).unwrap_or_else(|| panic!("{id}: {log}"));
+    assert_eq!(
+        (letters.len(), &of("500")["left_out"]["doc"], &of("500")["columns"][0]),
+        (2, &300_000_000.into(), &"doc".into())
+    );
     assert!(of("500")["size"].as_u64().unwrap() >= 300_000_000 && of("700")["columns"][0] == "j");
     assert!(most < 150 * 1024, "{most} KiB");
 
@@ -281,8 +289,9 @@ async fn a_field_of_300_mb_is_not_read_and_not_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_of_100_mb_is_delivered_where_the_broker_takes_it() {
     let kafka = Kafka::start_as(KafkaOptions {
-        properties: "message.max.bytes=209715200\nsocket.request.max.bytes=419430400\nreplica.fetch.max.bytes=209715200\n"
-            .into(),
+        properties:
+            "message.max.bytes=209715200\nsocket.request.max.bytes=419430400\nreplica.fetch.max.bytes=209715200\n"
+                .into(),
         java: vec!["-Xmx1500m".into()],
         ..KafkaOptions::default()
     });

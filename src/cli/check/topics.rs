@@ -30,7 +30,9 @@ pub(super) async fn check(config: &Config, objects: &[Bound], findings: &mut Vec
             ),
             Ok(Some(seen)) if seen.policy.split(',').any(|policy| policy.trim() == "compact") => found(
                 WARNING,
-                Ok(format!("the dead-letter topic {letters} is compacted: of several letters about one key it keeps the last")),
+                Ok(format!(
+                    "the dead-letter topic {letters} is compacted: of several letters about one key it keeps the last"
+                )),
             ),
             Ok(Some(seen)) => found("dead-letter topic", Ok(format!("{letters}, {} partitions", seen.partitions))),
             Ok(None) if !config.topic.create => found(
