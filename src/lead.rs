@@ -135,6 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_led_by_what_was_asked_for_in_its_order() {
+        let lead = Lead { xid: true, place: true, marker: Some("m".into()), text: None };
+        assert_eq!((lead.select().as_str(), lead.count()), ("xmin, tableoid, ctid, m, ", 4));
+        let field = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
+        let leading = [field(&[0, 0, 2, 0]), field(&[0, 0, 64, 0]), field(&[0, 0, 0, 1, 0, 7]), field(b"{12,NULL}")];
+        let led = lead.read(&leading).unwrap();
+        assert_eq!((led.xid, led.marker.as_deref()), (Some(512), Some("{12,NULL}")));
+        assert_eq!(led.place, Some((16384, Tid { block: 1, offset: 7 })));
+        assert!(lead.read(&leading[..3]).is_err());
+        assert_eq!((Lead::default().count(), Lead::default().read(&[]).unwrap()), (0, Led::default()));
+    }
+
+    #[test]
     fn a_row_without_it_is_refused() {
         for tuple in [&[][..], &[0, 1], &[0, 0], &[0, 1, 0, 0, 0, 9, 1], &[0, 1, 0x7f, 0xff, 0xff, 0xff]] {
             assert!(fields(&Bytes::copy_from_slice(tuple), 1).is_err(), "{tuple:?}");

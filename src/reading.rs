@@ -178,7 +178,10 @@ impl Reading<'_> {
             (fate, odd) = self.unfit.judge_uncut(odd, led, plan)?;
         }
         debug_assert_eq!(fate, Fate::Letter);
-        let letter = self.unfit.letter(&odd, led, plan);
+        let mut letter = self.unfit.letter(&odd, led, plan);
+        if letter.columns.is_empty() {
+            letter.columns = plan.to_blame(skip, tuple, letter.error);
+        }
         let key = plan.encoder.key_alone(skip, tuple).filter(|key| key.len() <= most).unwrap_or_default();
         if self.unfit.is_table() {
             self.unfit.keep(letter, key);

@@ -415,7 +415,62 @@ mod tests {
         assert!(error.report().contains("WHERE \"total\" IN ('NaN'"), "{error:?}");
     }
 
+    /// A row of `encoder()`, behind a field that is not the record's.
+    fn led(name: &[u8], total: &[u8]) -> Vec<u8> {
+        let mut row =
+            tuple(&[Some(b"lead"), Some(&7_i64.to_be_bytes()), Some(name), Some(total), Some(&0_i64.to_be_bytes())]);
+        row[1] = 5;
+        row
+    }
+
+    const TWELVE: [u8; 10] = [0, 1, 0, 0, 0, 0, 0, 2, 0, 12];
+
+    #[test]
+    fn what_leads_a_row_is_passed_over() {
+        let mut encoder = encoder();
+        let (mut key, mut value, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+        encoder.encode_after(1, &led(b"n", &TWELVE), &mut key, &mut value).unwrap();
+        let row = tuple(&[Some(&7_i64.to_be_bytes()), Some(b"n"), Some(&TWELVE), Some(&0_i64.to_be_bytes())]);
+        encoder.encode(&row, &mut Vec::new(), &mut bare).unwrap();
+        assert_eq!((key, &value), (vec![0, 0, 0, 0, 1, 14], &bare));
+        assert!(encoder.encode_after(2, &led(b"n", &TWELVE), &mut Vec::new(), &mut Vec::new()).is_err());
+        assert_eq!(encoder.failed_column(), None, "no column is to blame for what is no row");
+    }
+
+    #[test]
+    fn the_key_of_a_row_that_cannot_be_encoded_is_told_and_so_is_the_column() {
+        let mut encoder = encoder();
+        let row = led(b"n", &[0, 0, 0, 0, 0xc0, 0, 0, 0]);
+        assert!(encoder.encode_after(1, &row, &mut Vec::new(), &mut Vec::new()).is_err());
+        assert_eq!(encoder.failed_column(), Some("total"));
+        assert_eq!(encoder.key_alone(1, &row), Some(vec![0, 0, 0, 0, 1, 14]));
+        assert_eq!(encoder.key_alone(0, &row), None);
+    }
+
+    #[test]
+    fn a_text_is_cut_before_a_character_and_nothing_else_changes() {
+        let mut encoder = encoder();
+        let row = led("aäöü".as_bytes(), &TWELVE);
+        assert_eq!(encoder.lengths(1, &row), Some(vec![Some(8), Some(7), Some(10), Some(8)]));
+        let cut = encoder.cut(1, &row, &[(1, 4)]).unwrap();
+        let whole =
+            tuple(&[Some(&7_i64.to_be_bytes()), Some("aä".as_bytes()), Some(&TWELVE), Some(&0_i64.to_be_bytes())]);
+        assert_eq!(cut, whole);
+        encoder.encode(&cut, &mut Vec::new(), &mut Vec::new()).unwrap();
+        assert_eq!(
+            encoder.cut(1, &row, &[(1, 400)]).map(|same| same.len()),
+            Some(row.len() - 8),
+            "not longer than it is"
+        );
+    }
+
     proptest! {
+        #[test]
+        fn no_tuple_makes_cutting_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100), most in 0..50_usize) {
+            let encoder = encoder();
+            let _ = (encoder.cut(1, &bytes, &[(1, most)]), encoder.lengths(0, &bytes), encoder.key_alone(2, &bytes));
+        }
+
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = encoder().encode(&bytes, &mut Vec::new(), &mut Vec::new());

@@ -4,6 +4,7 @@ use super::Object;
 use crate::avro::{Encoder, RecordNames, Settings};
 use crate::config::{Config, Oversize};
 use crate::kafka::Admin;
+use crate::letter::Fault;
 use crate::poll::{Guard, is_cuttable, sql};
 use crate::postgres::Description;
 use crate::registry::Registry;
@@ -105,6 +106,17 @@ impl Plan {
     pub fn key_names(&self) -> Vec<&str> {
         let name = |at: &usize| self.description.columns.get(*at).map(|column| column.name.as_str());
         self.description.key.iter().filter_map(name).collect()
+    }
+
+    /// The columns that make a row too large: those of a key, or the largest of all.
+    pub fn to_blame(&self, skip: usize, tuple: &[u8], fault: Fault) -> Vec<String> {
+        if fault == Fault::OversizeKey {
+            return self.key_names().into_iter().map(str::to_owned).collect();
+        }
+        let lengths = self.encoder.lengths(skip, tuple).unwrap_or_default();
+        let largest = lengths.iter().enumerate().max_by_key(|(_, length)| length.unwrap_or(0));
+        let column = largest.and_then(|(at, _)| self.description.columns.get(at));
+        column.map(|column| column.name.clone()).into_iter().collect()
     }
 
     /// The row as text, for letters; see [`sql::row_text`].

@@ -44,6 +44,7 @@ impl Task {
             object.plan = Some(plan);
             return Ok(Duration::ZERO);
         }
+        object.closer = self.closer.contains(name);
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         let now = jiff::Timestamp::now().as_millisecond();
         let load = object.is_loading();
@@ -89,7 +90,9 @@ impl Task {
         let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
-        object.closer |= reading.unfit.look_closer;
+        if reading.unfit.look_closer {
+            self.closer.insert(name.clone());
+        }
         let (rows, bytes) = read?;
         connection.commit().await?;
         self.connection = Some(connection);

@@ -86,6 +86,7 @@ impl Task {
                 Some(chunk)
             }
         };
+        object.closer = self.closer.contains(name);
         let plan = object.plan.as_ref().ok_or_else(|| gone(name))?;
         let guard = plan.guard.as_ref().filter(|_| source.tree || Guard::is_needed(head.toast, plan.largest));
         let now = jiff::Timestamp::now().as_millisecond();
@@ -121,7 +122,9 @@ impl Task {
         let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
-        object.closer |= reading.unfit.look_closer;
+        if reading.unfit.look_closer {
+            self.closer.insert(name.clone());
+        }
         if matches!(&read, Err(error) if error.kind() == Kind::Stalled) {
             object.give_up(&work);
         }

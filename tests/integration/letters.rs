@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use apache_avro::types::Value as Avro;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 use strandline_testbed::{Kafka, KafkaOptions, Postgres};
 
-use crate::stage::{Running, Stage};
+use crate::stage::{Running, Stage, until};
 use crate::topic::{raw, records};
 
 fn dead(stage: &Stage) -> String {
@@ -122,11 +124,18 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
         .batch_execute(
             "CREATE TABLE n (id int PRIMARY KEY, v numeric(10,2), note text);
              INSERT INTO n SELECT i, CASE WHEN i % 2 = 0 THEN 'NaN' ELSE i::numeric END, 'n' || i FROM generate_series(1, 10) i;
+             CREATE TABLE c (v numeric(10,2)); INSERT INTO c VALUES (1), ('NaN');
+             CREATE TABLE p (id int PRIMARY KEY, v numeric(10,2)) PARTITION BY RANGE (id);
+             CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);
+             INSERT INTO p VALUES (5, 5), (15, 'NaN');
+             CREATE TABLE late (id int, at timestamptz, v numeric(10,2)); INSERT INTO late VALUES (1, now(), 'NaN'), (2, now(), 2);
              CREATE TABLE k (name text); INSERT INTO k VALUES ('short'), (repeat('x', 1200000))",
         )
         .await
         .unwrap();
-    let more = "objects.k = { table = \"public.k\", message.key.columns = [\"name\"] }
+    let more = "objects.late = { query = \"SELECT * FROM late\", mode = \"timestamp\", timestamp_column = \"at\" }
+         tables.exclude = [\"public.late\"]
+         objects.k = { table = \"public.k\", message.key.columns = [\"name\"] }
          objects.q = { query = \"SELECT id, v FROM n WHERE id < 4\", mode = \"bulk\", poll.interval = \"1h\", message.key.columns = [\"id\"] }";
     stage.configure(&tolerant(&stage, more));
     let check = String::from_utf8(stage.strandline(&["check"]).stdout).unwrap();
@@ -145,6 +154,10 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
     assert_eq!((long_key.len(), &long_key[0]["error"]), (1, &"oversize_key".into()));
     let query = of("q");
     assert_eq!((query.len(), &query[0]["key"]["id"], &query[0]["ctid"]), (1, &"2".into(), &Value::Null), "{query:?}");
+
+    let (part, cursor) = (of("public.p"), of("late"));
+    assert_eq!((part.len(), &part[0]["key"]["id"], of("public.c").len()), (1, &"15".into(), 1), "{all:?}");
+    assert_eq!((cursor.len(), &cursor[0]["row"]["id"], &cursor[0]["key"]), (1, &"1".into(), &serde_json::json!({})));
 
     stage.run_once();
     // A pass of bulk has every row, and so every letter.
@@ -188,6 +201,12 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
         .collect();
     assert_eq!(sent.len(), 2, "{sent:?}");
     assert!(sent.contains(&(2, Avro::Null)) && sent.contains(&(10, Avro::Null)), "{sent:?}");
+    let others = json(&stage, &["errors", "replay", "p", "c", "--yes", "--json"]);
+    assert_eq!(
+        others["message"], "2 dealt with, 0 stay",
+        "by its key in whatever partition, and by its place: {others}"
+    );
+    assert_eq!((raw(&stage.kafka, &stage.topic("p")).len(), raw(&stage.kafka, &stage.topic("c")).len()), (2, 2));
     let again = stage.strandline(&["errors", "replay", &name("2"), "--yes"]);
     assert_eq!(again.status.code(), Some(2), "it is sent once");
     let states: Vec<String> = json(&stage, &["errors", "list", "--json"])["letters"]
@@ -202,6 +221,39 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
     stage.run_once();
     let ids: Vec<i64> = records(&stage.kafka, &stage.topic("n")).iter().map(|record| record.long("id")).collect();
     assert_eq!(ids.iter().filter(|id| **id == 4).count(), 1, "the new version came by itself, once: {ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_less_than_it_did_gets_what_it_takes() {
+    let stage = Stage::new("lowered");
+    let client = stage.client().await;
+    client
+        .batch_execute("CREATE TABLE docs (id int PRIMARY KEY, doc text); INSERT INTO docs VALUES (1, 'a')")
+        .await
+        .unwrap();
+    stage.configure(&skipping(&stage));
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap();
+    let topic = stage.topic("docs");
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "300000");
+    for result in admin.alter_configs([&lower], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+    client
+        .batch_execute(
+            "INSERT INTO docs SELECT 2, string_agg(md5(i::text), '') FROM generate_series(1, 15000) i; INSERT INTO docs VALUES (3, 'c')",
+        )
+        .await
+        .unwrap();
+    until("the letter", Duration::from_secs(30), || letters(&stage).len() == 1);
+    until("its neighbour", Duration::from_secs(30), || raw(&stage.kafka, &topic).len() == 2);
+    let letter = &letters(&stage)[0];
+    assert_eq!((&letter["key"]["id"], &letter["columns"][0]), (&"2".into(), &"doc".into()), "{letter}");
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("the topic takes less than it did"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
