@@ -349,6 +349,18 @@ mod tests {
     }
 
     #[test]
+    fn dead_letters_are_counted_beside_the_rows_and_what_knows_none_is_read() {
+        let mut watermark = watermark();
+        assert!(!String::from_utf8(watermark.to_json()).unwrap().contains("letters"));
+        watermark.letters = 7;
+        let json = String::from_utf8(watermark.to_json()).unwrap();
+        assert!(json.contains(r#""bytes":0,"letters":7,"#), "{json}");
+        assert_eq!(Watermark::from_json(json.as_bytes()).unwrap(), watermark);
+        let error = Watermark::from_json(json.replace(":7,", ":-7,").as_bytes()).unwrap_err();
+        assert!(error.contains("letters"), "{error}");
+    }
+
+    #[test]
     fn the_stored_form_is_flat_and_readable() {
         let json = String::from_utf8(watermark().to_json()).unwrap();
         assert_eq!(

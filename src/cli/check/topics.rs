@@ -34,7 +34,16 @@ pub(super) async fn check(config: &Config, objects: &[Bound], findings: &mut Vec
                     "the dead-letter topic {letters} is compacted: of several letters about one key it keeps the last"
                 )),
             ),
-            Ok(Some(seen)) => found("dead-letter topic", Ok(format!("{letters}, {} partitions", seen.partitions))),
+            Ok(Some(seen)) => {
+                found("dead-letter topic", Ok(format!("{letters}, {} partitions", seen.partitions)));
+                if let Some(after) = seen.retention {
+                    let hours = after.as_secs() / 3600;
+                    let said = format!(
+                        "the dead-letter topic {letters} deletes letters after {hours} h: deal with them before, or set its retention.ms to -1"
+                    );
+                    found(WARNING, Ok(said));
+                }
+            }
             Ok(None) if !config.topic.create => found(
                 "dead-letter topic",
                 Err(Error::new(

@@ -121,9 +121,14 @@ impl Replay {
 
     async fn letter<'a>(&mut self, found: &'a Found) -> Result<Told<'a>> {
         let told = |outcome: Option<Outcome>, text: String| Told { found, outcome, text };
-        let copy = match self.copy(&found.letter).await? {
-            Ok(copy) => copy,
-            Err((outcome, text)) => {
+        let copy = match self.copy(&found.letter).await {
+            Ok(Ok(copy)) => copy,
+            Err(error) if is_the_objects(&error) => {
+                self.reopen().await?;
+                return Ok(told(None, stays(&error)));
+            }
+            Err(error) => return Err(error),
+            Ok(Err((outcome, text))) => {
                 if let Some(outcome) = outcome {
                     mark_in(&mut self.owner, &self.shared.config, found, outcome)?;
                 }
@@ -140,13 +145,19 @@ impl Replay {
                 Ok(told(Some(Outcome::Replayed), Outcome::Replayed.word().to_owned()))
             }
             Err(error) if is_the_objects(&error) => {
-                // The COPY was given up, and with it the connection. Nothing of the row is in the transaction.
-                self.connection = Connection::open(&self.shared.config.database, &self.shared.config.name).await?;
-                self.source = open(&self.connection, &self.shared.config, &self.object).await?.0;
+                // Nothing of the row is in Kafka's transaction.
+                self.reopen().await?;
                 Ok(told(None, stays(&error)))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A statement failed or a COPY was given up, and with it the transaction.
+    async fn reopen(&mut self) -> Result<()> {
+        self.connection = Connection::open(&self.shared.config.database, &self.shared.config.name).await?;
+        self.source = open(&self.connection, &self.shared.config, &self.object).await?.0;
+        Ok(())
     }
 
     /// The statement that reads the row as it is; or what is to be said instead.
