@@ -36,6 +36,14 @@ impl Headers {
         self.xid
     }
 
+    /// How many bytes they may take.
+    pub fn size(&self) -> usize {
+        /// A header's own lengths, and an id.
+        const EACH: usize = 24;
+        let all = self.fixed.iter().map(|(name, value)| name.len() + value.len() + EACH);
+        all.sum::<usize>() + Header::Xid.name().len() + EACH
+    }
+
     /// Puts the headers of the next record together.
     pub fn set(&mut self, xid: Option<u32>) {
         self.current.clone_from(&self.fixed);

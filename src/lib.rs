@@ -36,6 +36,7 @@
 //! | [`worker`] | what tasks share, which partitions each gets, the order of the end |
 //! | [`task`] | the loop; `task/begin` what there is to read after a look, `task/step` one step of a table, `task/query` one poll of a query |
 //! | [`reading`] | one COPY on its way into the producer |
+//! | [`unfit`], [`letter`] | what becomes of a row that is too large or cannot be encoded; its letter in the dead-letter topic |
 //! | [`owner`] | one partition of the offsets topic: its producer, its objects, its Kafka transaction |
 //! | [`layout`] | moves stored progress when the offsets topic got more partitions |
 //! | [`lookback`] | a query's cursor at work: where it begins, which rows were delivered already |
@@ -56,6 +57,7 @@ pub mod headers;
 pub mod kafka;
 pub mod layout;
 mod lead;
+pub mod letter;
 pub mod lookback;
 pub mod object;
 pub mod owner;
@@ -67,6 +69,7 @@ pub mod registry;
 pub mod retry;
 pub mod task;
 pub mod telemetry;
+pub mod unfit;
 pub mod worker;
 
 pub use error::{Error, Kind, Result};

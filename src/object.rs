@@ -49,6 +49,8 @@ pub struct Object {
     pub failed: Option<Error>,
     /// LOCK TABLE was refused (column grants): look at the file after the COPY instead.
     pub unlockable: bool,
+    /// A row could not go as it is: where rows are is asked for from now on.
+    pub closer: bool,
     /// Not to be read before.
     pub not_before: Instant,
     /// The change counters, where they are worth watching.
@@ -132,6 +134,7 @@ impl Object {
             pace: Pace::default(),
             failed: choice.refused,
             unlockable: false,
+            closer: false,
             not_before: Instant::now(),
             changes: None,
             looked_at: None,
@@ -194,8 +197,8 @@ impl Object {
         } else {
             return;
         }
-        let (rows, bytes) = (self.pending.rows, self.pending.bytes);
-        self.pending = Watermark { rows, bytes, ..Watermark::new(reading, self.table.oid, moment) };
+        let (rows, bytes, letters) = (self.pending.rows, self.pending.bytes, self.pending.letters);
+        self.pending = Watermark { rows, bytes, letters, ..Watermark::new(reading, self.table.oid, moment) };
         self.passes_before = 0;
         self.void_delivered();
         self.plan = None;
@@ -358,6 +361,11 @@ impl Object {
     pub fn count(&mut self, rows: u64, bytes: u64) {
         self.pending.rows += rows;
         self.pending.bytes += bytes;
+    }
+
+    /// Counts what went to the dead-letter topic.
+    pub fn count_letters(&mut self, letters: u64) {
+        self.pending.letters += letters;
     }
 
     /// Whether less could be read at a time.

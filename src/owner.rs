@@ -95,6 +95,29 @@ impl Owner {
         Ok(owner)
     }
 
+    /// Takes a partition over for an errand: whoever has it is fenced, nothing is signed, and no object's progress moves. Blocks
+    /// the thread.
+    pub fn errand(shared: &Arc<Shared>, partition: i32) -> Result<Owner> {
+        let config = &shared.config;
+        let mut producer = match config.exactly_once {
+            true => Producer::exactly_once(&config.kafka, &config.name, &shared.transactional_id(partition))?,
+            false => Producer::at_least_once(&config.kafka, &config.name)?,
+        };
+        producer.init(PATIENCE)?;
+        Ok(Owner {
+            partition,
+            connector: config.name.clone(),
+            producer,
+            objects: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            signed: shared.claim(),
+            open: None,
+            rows: 0,
+            bytes: 0,
+            committed_at: Instant::now(),
+        })
+    }
+
     fn signature(&self, connector: &str, claim: &Claim) -> OffsetRecord {
         OffsetRecord {
             partition: self.partition,

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::headers::Headers;
 use crate::kafka::{Append, Batch};
-use crate::lead;
+use crate::lead::{self, Lead, Led};
+use crate::letter::Letter;
 use crate::lookback::LookingBack;
 use crate::object::Plan;
 use crate::owner::{Owner, PATIENCE};
 use crate::poll::{CHUNK_BYTES, TableName};
 use crate::postgres::Connection;
+use crate::unfit::{Fate, Odd, TRUNCATED, Unfit};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result};
 
@@ -26,15 +30,20 @@ pub struct Reading<'a> {
     pub can_shrink: bool,
     /// The records' headers, where they were asked for.
     pub headers: Option<Headers>,
-    /// Whether each row begins with the id of its transaction.
-    pub with_xid: bool,
-    /// Those ids, where they are to be remembered.
+    /// What leads each row, behind a query's cursor.
+    pub lead: Lead,
+    /// The ids of the rows' transactions, where they are to be remembered.
     pub ids: Option<BTreeSet<u32>>,
     /// A query's cursor, which knows what was delivered already.
     pub looking_back: Option<LookingBack>,
     /// One snapshot for several Kafka transactions: whatever is full is committed in between.
     pub between: bool,
+    /// What becomes of rows that do not fit.
+    pub unfit: Unfit,
 }
+
+/// So many letters at most are kept for one chunk that could be smaller.
+const MOST_LETTERS: usize = 10_000;
 
 impl Reading<'_> {
     /// How many rows and bytes. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
@@ -52,32 +61,50 @@ impl Reading<'_> {
         let mut waited = Duration::ZERO;
         let (mut rows, mut bytes, mut counted) = (0, 0, 0);
         batch.clear();
+        let cursor = self.looking_back.as_ref().map_or(0, LookingBack::columns);
+        let skip = cursor + self.lead.count();
+        let most = plan.largest.saturating_sub(self.headers.as_ref().map_or(0, Headers::size));
+        owner.producer.bound(&self.topic, plan.largest);
+        if plan.largest_letter > 0 {
+            owner.producer.bound(self.unfit.topic(), plan.largest_letter);
+        }
         let mut tuples = connection.copy(copy).await?;
-        while let Some(mut tuple) = tuples.next().await? {
-            let mut leading = Vec::new();
-            if let Some(looking_back) = &self.looking_back {
-                (leading, tuple) = lead::split(&tuple, looking_back.columns())?;
-            }
-            let mut id = None;
-            if self.with_xid {
-                let (leading, rest) = lead::split(&tuple, 1)?;
-                id = Some(lead::xid(leading.first())?);
-                tuple = rest;
-            }
+        while let Some(tuple) = tuples.next().await? {
+            let leading = if skip == 0 { Vec::new() } else { lead::fields(&tuple, skip)? };
+            let led = self.lead.read(leading.get(cursor..).unwrap_or_default())?;
             if let Some(headers) = &mut self.headers {
-                headers.set(id);
+                headers.set(led.xid);
             }
-            if let (Some(ids), Some(id)) = (&mut self.ids, id) {
+            if let (Some(ids), Some(id)) = (&mut self.ids, led.xid) {
                 ids.insert(id);
             }
             let (key, value) = batch.buffers();
-            plan.encoder.encode(&tuple, key, value)?;
-            if let Some(looking_back) = &mut self.looking_back {
-                let (key, value) = batch.unfinished();
-                if !looking_back.meet(&leading, key, value)? {
-                    batch.discard();
-                    continue;
+            let encoded = match led.marker {
+                None => plan.encoder.encode_after(skip, &tuple, key, value),
+                Some(_) => Ok(()),
+            };
+            let (key, value) = batch.unfinished();
+            let size = key.len() + value.len();
+            if encoded.is_err() || size > most || led.marker.is_some() {
+                let odd = match (encoded, &led.marker) {
+                    (Err(error), _) => Odd::Row(error),
+                    (_, Some(marker)) => Odd::Unread(plan.sizes(marker)?),
+                    _ => Odd::Record(key.len(), value.len()),
+                };
+                batch.discard();
+                let sent = self.set_apart(odd, &led, skip, &tuple, &leading, most, plan, owner, batch, &mut waited)?;
+                rows += u64::from(sent > 0);
+                bytes += sent as u64;
+                if self.can_shrink && self.unfit.kept() > MOST_LETTERS {
+                    return Err(Error::new(Kind::Stalled, "the chunk has too many rows for the dead-letter topic"));
                 }
+                continue;
+            }
+            if let Some(looking_back) = &mut self.looking_back
+                && !looking_back.meet(&leading, key, value)?
+            {
+                batch.discard();
+                continue;
             }
             bytes += batch.finish() as u64;
             rows += 1;
@@ -102,16 +129,137 @@ impl Reading<'_> {
             self.hand_over(owner, batch, &mut waited)?;
         }
         owner.bytes += bytes - counted;
+        self.post(connection, plan, owner, &mut waited).await?;
         Ok((rows, bytes))
     }
 
+    /// A row that cannot go as it is: an error, a letter, or cut; how many bytes of it were sent.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "the loop's own state, off the hot path")]
+    fn set_apart(
+        &mut self,
+        odd: Odd,
+        led: &Led,
+        skip: usize,
+        tuple: &Bytes,
+        leading: &[Option<Bytes>],
+        most: usize,
+        plan: &mut Plan,
+        owner: &mut Owner,
+        batch: &mut Batch,
+        waited: &mut Duration,
+    ) -> Result<usize> {
+        let (mut fate, mut odd) = self.unfit.judge(odd, led, plan)?;
+        // So that a query's next poll knows it again.
+        let marker = led.marker.as_deref().unwrap_or_default().as_bytes();
+        if let Some(looking_back) = &mut self.looking_back
+            && !looking_back.meet(leading, marker, lead::rest(tuple, leading))?
+        {
+            return Ok(0);
+        }
+        if fate == Fate::Cut {
+            let mut sized = Batch::default();
+            let cut = self.unfit.cut(plan, skip, tuple, &odd, most, |plan, tuple| {
+                let (key, value) = sized.buffers();
+                plan.encoder.encode(tuple, key, value)?;
+                let (key, value) = sized.unfinished();
+                let size = key.len() + value.len();
+                sized.discard();
+                Ok(size)
+            })?;
+            if let Some(cut) = cut {
+                if !batch.is_empty() {
+                    self.hand_over(owner, batch, waited)?;
+                }
+                let (key, value) = batch.buffers();
+                plan.encoder.encode(&cut.tuple, key, value)?;
+                let size = batch.finish();
+                let mut headers = self.headers.as_ref().map(|headers| headers.current.clone()).unwrap_or_default();
+                headers.push((TRUNCATED, cut.header));
+                self.send(owner, &self.topic, batch, Some(&headers), waited)?;
+                return Ok(size);
+            }
+            (fate, odd) = self.unfit.judge_uncut(odd, led, plan)?;
+        }
+        debug_assert_eq!(fate, Fate::Letter);
+        let mut letter = self.unfit.letter(&odd, led, plan);
+        if letter.columns.is_empty() {
+            letter.columns = plan.to_blame(skip, tuple, letter.error);
+        }
+        let key = plan.encoder.key_alone(skip, tuple).filter(|key| key.len() <= most).unwrap_or_default();
+        if self.unfit.is_table() {
+            self.unfit.keep(letter, key);
+        } else {
+            self.write(letter, &key, plan, owner, waited)?;
+        }
+        Ok(0)
+    }
+
+    /// Reads the rows of the letters that were kept, as text, and writes them into the transaction of their neighbours.
+    async fn post(
+        &mut self,
+        connection: &Connection,
+        plan: &Plan,
+        owner: &mut Owner,
+        waited: &mut Duration,
+    ) -> Result<()> {
+        loop {
+            let letters = self.unfit.next(connection, plan).await?;
+            if letters.is_empty() {
+                break;
+            }
+            for (letter, key) in letters {
+                self.write(letter, &key, plan, owner, waited)?;
+            }
+        }
+        if self.unfit.letters > 0 {
+            tracing::warn!(
+                object = %self.object, topic = self.unfit.topic(), letters = self.unfit.letters,
+                first = self.unfit.first, "rows that could not go as they are went to the dead-letter topic"
+            );
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        letter: Letter,
+        key: &[u8],
+        plan: &Plan,
+        owner: &mut Owner,
+        waited: &mut Duration,
+    ) -> Result<()> {
+        self.unfit.count(&letter);
+        let headers = self.unfit.headers(&letter);
+        let taken: usize = key.len() + headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum::<usize>();
+        // A key may take all the room there is.
+        let (key, taken) = if taken * 2 > plan.largest_letter { (&[][..], taken - key.len()) } else { (key, taken) };
+        let mut batch = Batch::default();
+        let (keys, values) = batch.buffers();
+        keys.extend_from_slice(key);
+        values.extend_from_slice(&letter.to_json(plan.largest_letter.saturating_sub(taken)));
+        owner.bytes += batch.finish() as u64;
+        self.send(owner, self.unfit.topic(), &mut batch, Some(&headers), waited)
+    }
+
     fn hand_over(&self, owner: &mut Owner, batch: &mut Batch, waited: &mut Duration) -> Result<()> {
+        let headers = self.headers.as_ref().map(|headers| &headers.current[..]);
+        self.send(owner, &self.topic, batch, headers, waited)
+    }
+
+    fn send(
+        &self,
+        owner: &mut Owner,
+        topic: &str,
+        batch: &mut Batch,
+        headers: Option<&[(&'static str, String)]>,
+        waited: &mut Duration,
+    ) -> Result<()> {
         owner.begin_once()?;
         owner.rows += batch.records().len() as u64;
-        let headers = self.headers.as_ref();
         let mut append = |owner: &mut Owner| match headers {
-            None => owner.producer.append(&self.topic, batch),
-            Some(headers) => owner.producer.append_with(&self.topic, batch, &headers.current),
+            None => owner.producer.append(topic, batch),
+            Some(headers) => owner.producer.append_with(topic, batch, headers),
         };
         while let Append::Full = append(owner)? {
             let since = Instant::now();

@@ -4,7 +4,7 @@
 //! taken one after the other, each only after the step before is in the same producer's hands: so the versions of a row
 //! arrive in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,9 @@ pub struct Task {
     running: Running,
     /// The change counters of the tables that are worth it, by leaf, as they were before the look.
     counters: BTreeMap<u32, i64>,
+    /// The objects that had a row which cannot go as it is: where their rows are is asked for. Outlives their owners, as the
+    /// rows that tell it are not committed.
+    closer: BTreeSet<TableName>,
 }
 
 /// Since when the window has not moved although transactions ran.
@@ -108,6 +111,7 @@ impl Task {
             batch: Batch::default(),
             running: Running::default(),
             counters: BTreeMap::new(),
+            closer: BTreeSet::new(),
         }
     }
 
@@ -273,6 +277,7 @@ impl Task {
         let object = self.owners.get(&partition).and_then(|owner| owner.objects.get(name));
         let is_query = object.is_some_and(|object| object.query.is_some());
         let load = object.and_then(|object| object.sweep.as_ref()).is_some_and(|clock| clock.load);
+        let closer = self.closer.len();
         let result = match is_query {
             true => self.try_query(partition, name).await,
             false => self.try_step(partition, name).await,
@@ -291,6 +296,10 @@ impl Task {
         let error = self.shared.name_successor(partition, error);
         let error = if error.object_name().is_some() { error } else { error.object(name.to_string()) };
         let half_sent = owner.rows != before;
+        if self.closer.len() > closer {
+            tracing::info!(object = %name, "{}", error.message());
+            return if half_sent { self.take_back(partition) } else { Ok(()) };
+        }
         match answer(error.kind()) {
             Answer::Fail if error.kind() == Kind::Denied && !object.unlockable && is_lock_refused(&error) => {
                 tracing::info!(object = %name, "LOCK TABLE is not granted; the table's file is looked at after each chunk instead");
@@ -363,6 +372,13 @@ impl Task {
                 let refused = owner.producer.failed_topic();
                 let object = refused.and_then(|topic| owner.objects.values_mut().find(|object| object.topic == topic));
                 let Some(object) = object else { return Err(self.shared.name_successor(partition, error)) };
+                let config = &self.shared.config;
+                let largest = object.plan.as_ref().map_or(0, |plan| plan.largest);
+                if self.shared.admin.largest(&config.kafka, &object.topic).await? < largest {
+                    tracing::warn!(object = %object.name, topic = %object.topic, "the topic takes less than it did: its rows are judged anew");
+                    object.plan = None;
+                    return self.take_back(partition);
+                }
                 tracing::error!(object = %object.name, topic = %object.topic, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed");
                 object.failed = Some(error.object(object.name.to_string()));
                 self.take_back(partition)

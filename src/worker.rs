@@ -208,7 +208,8 @@ async fn try_prepare(config: &Arc<Config>, once: bool, stop: &CancellationToken)
     }
 }
 
-async fn reach(config: &Arc<Config>, once: bool, stop: CancellationToken) -> Result<Shared> {
+/// What a connector needs of Kafka and the registry, without a task.
+pub async fn reach(config: &Arc<Config>, once: bool, stop: CancellationToken) -> Result<Shared> {
     for said in config.kafka.properties.keys().filter_map(|property| without_effect(property)) {
         tracing::warn!("{said}");
     }

@@ -7,6 +7,8 @@ use super::transcode::{Bad, Transcoder, take};
 use crate::postgres::Description;
 use crate::{Error, Kind, Result};
 
+mod tuple;
+
 /// Encodes the rows of one table as one statement described it.
 #[derive(Debug)]
 pub struct Encoder {
@@ -14,6 +16,7 @@ pub struct Encoder {
     columns: Vec<Step>,
     /// Positions in `columns`.
     key: Vec<usize>,
+    selects: Vec<String>,
     select_list: String,
     key_schema: Option<String>,
     value_schema: String,
@@ -22,6 +25,8 @@ pub struct Encoder {
     warnings: Vec<String>,
     /// Where each field of the row at hand lies; kept to allocate nothing per row.
     places: Vec<(usize, usize)>,
+    /// The column that the last row failed on, by its position.
+    failed: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -62,6 +67,7 @@ impl Encoder {
         Ok(Encoder {
             table: names.table.clone(),
             select_list: select.join(", "),
+            selects: mapped.iter().map(|mapped| mapped.select.clone()).collect(),
             key_schema,
             value_schema: record(&names.namespace, "Value", &values)?,
             key: description.key.clone(),
@@ -80,12 +86,23 @@ impl Encoder {
             value_header: [0; 5],
             warnings,
             places: Vec::new(),
+            failed: None,
         })
     }
 
     /// What COPY selects, an expression for each column.
     pub fn select_list(&self) -> &str {
         &self.select_list
+    }
+
+    /// The same, column by column.
+    pub fn selects(&self) -> &[String] {
+        &self.selects
+    }
+
+    /// Of the row that could not be encoded last: the column to blame.
+    pub fn failed_column(&self) -> Option<&str> {
+        self.failed.and_then(|at| Some(self.columns.get(at)?.name.as_str()))
     }
 
     /// The key's schema; `None`: the table has no key.
@@ -116,27 +133,40 @@ impl Encoder {
     /// Encodes a binary COPY tuple: appends to both buffers; nothing to `key` where the table has none. After an error they
     /// may hold half a record.
     pub fn encode(&mut self, tuple: &[u8], key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<()> {
+        self.encode_after(0, tuple, key, value)
+    }
+
+    /// The same of a tuple that begins with so many fields which are not the record's.
+    pub fn encode_after(&mut self, skip: usize, tuple: &[u8], key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<()> {
         value.extend_from_slice(&self.value_header);
         let mut places = std::mem::take(&mut self.places);
         places.clear();
-        let encoded = self.encode_value(tuple, &mut places, value);
+        let encoded = self.encode_value(skip, tuple, &mut places, value);
         let encoded =
             encoded.and_then(|()| if self.key.is_empty() { Ok(()) } else { self.encode_key(tuple, &places, key) });
         self.places = places;
-        encoded.map_err(|(column, bad)| self.explain(column, bad))
+        encoded.map_err(|(column, bad)| {
+            self.failed = (column != usize::MAX).then_some(column);
+            self.explain(column, bad)
+        })
     }
 
     #[inline]
     fn encode_value(
         &self,
+        skip: usize,
         tuple: &[u8],
         places: &mut Vec<(usize, usize)>,
         value: &mut Vec<u8>,
     ) -> Result<(), (usize, Bad)> {
         let mut rest = tuple;
         let count = u16::from_be_bytes(take(&mut rest).map_err(|bad| (usize::MAX, bad))?);
-        if usize::from(count) != self.columns.len() {
+        if usize::from(count) != self.columns.len() + skip {
             return Err((usize::MAX, Bad::Length));
+        }
+        for _ in 0..skip {
+            let length = i32::from_be_bytes(take(&mut rest).map_err(|bad| (usize::MAX, bad))?);
+            rest = rest.get(usize::try_from(length).unwrap_or(0)..).ok_or((usize::MAX, Bad::Length))?;
         }
         for (at, step) in self.columns.iter().enumerate() {
             let length = i32::from_be_bytes(take(&mut rest).map_err(|bad| (at, bad))?);
@@ -251,7 +281,7 @@ mod tests {
         }
     }
 
-    fn encoder() -> Encoder {
+    pub(super) fn encoder() -> Encoder {
         let columns = vec![
             column(1, "id", "int8", -1, true),
             column(2, "name", "text", -1, false),
@@ -264,7 +294,7 @@ mod tests {
         encoder
     }
 
-    fn tuple(fields: &[Option<&[u8]>]) -> Vec<u8> {
+    pub(super) fn tuple(fields: &[Option<&[u8]>]) -> Vec<u8> {
         let mut tuple = (fields.len() as u16).to_be_bytes().to_vec();
         for field in fields {
             match field {

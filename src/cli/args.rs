@@ -98,6 +98,9 @@ pub enum Command {
     /// Lists, sets or resets the stored progress of a stopped connector
     #[command(subcommand)]
     Offsets(Offsets),
+    /// Lists, replays or closes the letters of the dead-letter topic
+    #[command(subcommand)]
+    Errors(Errors),
     /// Shows every key's effective value and where it comes from; secrets are hidden
     #[command(after_help = "Example: strandline config -c shop.toml --set tasks.max=2")]
     Config {
@@ -150,6 +153,48 @@ pub enum Offsets {
         objects: Vec<String>,
         /// Everything that is stored for the connector
         #[arg(long, conflicts_with = "objects")]
+        all: bool,
+        /// Whether to write.
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum Errors {
+    /// Lists them: which row, what was wrong, and what became of it
+    #[command(after_help = "Example: strandline errors list -c shop.toml")]
+    List {
+        /// As JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads the rows of open letters again, as they are now, and sends them to their topics
+    ///
+    /// Without --yes nothing is sent. The connector has to be stopped. What still fails stays, and says why.
+    #[command(after_help = "Example: strandline errors replay public.orders --yes -c shop.toml")]
+    Replay {
+        /// partition:offset as `errors list` shows it, schema.table, or an alias of [objects]
+        #[arg(value_name = "LETTER", required_unless_present = "all")]
+        letters: Vec<String>,
+        /// Every open letter of the connector
+        #[arg(long, conflicts_with = "letters")]
+        all: bool,
+        /// Whether to send.
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Marks open letters as dealt with
+    ///
+    /// Without --yes nothing is written. The connector may run.
+    #[command(after_help = "Example: strandline errors skip 0:17 --yes -c shop.toml")]
+    Skip {
+        /// partition:offset as `errors list` shows it, schema.table, or an alias of [objects]
+        #[arg(value_name = "LETTER", required_unless_present = "all")]
+        letters: Vec<String>,
+        /// Every open letter of the connector
+        #[arg(long, conflicts_with = "letters")]
         all: bool,
         /// Whether to write.
         #[command(flatten)]

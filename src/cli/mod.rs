@@ -5,6 +5,7 @@ mod askpass;
 mod check;
 mod completions;
 mod effective;
+mod errors;
 mod objects;
 mod offsets;
 mod plan;
@@ -16,7 +17,7 @@ mod table;
 
 pub use askpass::askpass;
 
-pub use args::{Args, Command, Consent, Offsets};
+pub use args::{Args, Command, Consent, Errors, Offsets};
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -90,6 +91,12 @@ fn dispatch(args: &Args, configs: Vec<Arc<Config>>) -> Result<u8, Error> {
             Command::Offsets(Offsets::Reset { objects, all: _, consent }) => {
                 offsets::reset(only(&configs)?, objects, *consent).await
             }
+            Command::Errors(Errors::Replay { letters, all: _, consent }) => {
+                errors::replay(only(&configs)?, letters, *consent).await
+            }
+            Command::Errors(Errors::Skip { letters, all: _, consent }) => {
+                errors::skip(only(&configs)?, letters, *consent)
+            }
             command => {
                 let mut code = DONE;
                 for config in &configs {
@@ -112,12 +119,13 @@ async fn look(command: &Command, config: &Config) -> Result<u8, Error> {
         Command::Schema { object, json } => schema::schema(config, object, *json).await,
         Command::Objects { json } => objects::objects(config, *json).await,
         Command::Offsets(Offsets::List { json }) => offsets::list(config, *json).await,
+        Command::Errors(Errors::List { json }) => errors::list(config, *json),
         _ => Ok(DONE),
     }
 }
 
 /// What changes something is for one connector.
-fn only(configs: &[Arc<Config>]) -> Result<&Config, Error> {
+fn only(configs: &[Arc<Config>]) -> Result<&Arc<Config>, Error> {
     match configs {
         [config] => Ok(config),
         _ => Err(Error::new(Kind::Config, format!("{} connectors are configured, and this is for one", configs.len()))

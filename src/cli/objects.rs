@@ -36,6 +36,7 @@ struct Progress {
     xmin: u64,
     rows: u64,
     bytes: u64,
+    letters: u64,
     xids_behind: u64,
     seconds_behind: Option<u64>,
     caught_up: bool,
@@ -122,6 +123,7 @@ fn progress(choice: &Choice, watermark: &Watermark, moment: &Moment) -> Progress
         xmin,
         rows: watermark.rows,
         bytes: watermark.bytes,
+        letters: watermark.letters,
         xids_behind: if is_in_passes(choice) { 0 } else { moment.snapshot.xmax.saturating_sub(xmin) },
         seconds_behind: match () {
             () if is_in_passes(choice) => (watermark.pass_at > 0).then(|| since(watermark.pass_at)),
@@ -163,6 +165,11 @@ fn to_text(config: &Config, stored: &StoredProgress, objects: &[Object<'_>], hol
     }
     text.push_str(&table.text());
     for object in objects {
+        let letters = object.progress.as_ref().map_or(0, |progress| progress.letters);
+        if letters > 0 {
+            let (name, count) = (&object.choice.table.name, thousands(letters));
+            text.push_str(&format!("{name}: {count} dead letter(s) so far, see `strandline errors list`\n"));
+        }
         if let State::Failed(why) = &object.state {
             let name = object.choice.table.name.to_string();
             let why = why.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why);
@@ -222,7 +229,7 @@ impl Object<'_> {
             "percent": percent, "reason": reason,
             "caught_up": progress.is_some_and(|progress| progress.caught_up),
             "xmin": progress.map(|progress| progress.xmin), "rows": progress.map(|progress| progress.rows),
-            "bytes": progress.map(|progress| progress.bytes), "xids_behind": progress.map(|progress| progress.xids_behind),
+            "bytes": progress.map(|progress| progress.bytes), "letters": progress.map(|progress| progress.letters), "xids_behind": progress.map(|progress| progress.xids_behind),
             "seconds_behind": progress.and_then(|progress| progress.seconds_behind),
             "window": progress.map(|progress| if progress.ahead > 0 { "eager" } else { "settled" }),
             "transactions_ahead": progress.map(|progress| progress.ahead),
@@ -253,6 +260,7 @@ mod tests {
             xmin: 7,
             rows: 1,
             bytes: 2,
+            letters: 0,
             xids_behind: 1234,
             seconds_behind,
             caught_up,

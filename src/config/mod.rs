@@ -4,6 +4,7 @@
 mod database;
 mod document;
 mod effective;
+mod errors;
 mod handling;
 mod key;
 mod layer;
@@ -34,6 +35,7 @@ mod yaml;
 mod tests;
 
 pub use effective::{Effective, effective};
+pub use errors::{Errors, Oversize};
 pub use librdkafka::{is_for_tokens, without_effect};
 pub use load::{Sources, load};
 pub use naming::{Header, Naming};
@@ -67,6 +69,8 @@ pub struct Config {
     pub adjustment: crate::avro::Adjustment,
     /// `[topic]`: how topics are named and created.
     pub topic: Topic,
+    /// `errors.*`: what becomes of rows that cannot be encoded, and where the dead letters go.
+    pub errors: Errors,
     /// `[kafka]`: the connection to Kafka.
     pub kafka: Kafka,
     /// `[schema_registry]`: the connection to the Schema Registry.

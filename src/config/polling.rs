@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use super::errors::{self, Oversize};
 use super::key::Takes;
 use super::reader::Reader;
 use crate::avro::Cast;
@@ -32,6 +33,8 @@ pub struct Polling {
     pub on_change: OnChange,
     /// `on_default_added`: what follows when a column is added with a default.
     pub on_default_added: OnDefaultAdded,
+    /// `oversize`: what becomes of a row that is larger than its topic takes.
+    pub oversize: Oversize,
 }
 
 /// What follows when other columns or rows are asked for than before.
@@ -157,6 +160,7 @@ pub(super) fn polling(reader: &mut Reader<'_>, alias: &str) -> Polling {
             Some("reload") => OnDefaultAdded::Reload,
             _ => OnDefaultAdded::Ignore,
         },
+        oversize: errors::oversize(reader, alias),
     }
 }
 

@@ -122,9 +122,11 @@ impl Level {
         for (name, level) in &self.levels {
             match name.as_str() {
                 "" => any = Some(level.to_json()),
-                name => {
-                    properties.insert(name.to_owned(), level.to_json());
-                }
+                // `oversize` is a word, and the beginning of other keys.
+                name => match properties.get_mut(name) {
+                    Some(own) => *own = json!({ "anyOf": [own.take(), level.to_json()] }),
+                    None => drop(properties.insert(name.to_owned(), level.to_json())),
+                },
             }
         }
         let additional = any.unwrap_or(json!(false));

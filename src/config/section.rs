@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::{
-    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, key, librdkafka, naming,
-    polling, query, unit, url,
+    Config, Kafka, Object, OffsetStorage, SchemaRegistry, Source, Tables, Topic, database, errors, key, librdkafka,
+    naming, polling, query, unit, url,
 };
 use crate::avro::Adjustment;
 use crate::poll::{Mode, Pattern, TableName};
@@ -30,6 +30,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
             _ => Adjustment::Avro,
         },
         topic: topic(reader, &name),
+        errors: errors::errors(reader),
         kafka: kafka(reader),
         schema_registry: schema_registry(reader),
         offset_storage: OffsetStorage {
@@ -211,7 +212,7 @@ fn topic(reader: &mut Reader<'_>, name: &str) -> Topic {
     }
 }
 
-fn topic_name(reader: &mut Reader<'_>, key: &str) -> Option<String> {
+pub(super) fn topic_name(reader: &mut Reader<'_>, key: &str) -> Option<String> {
     let topic = reader.text(key)?;
     if !is_legal_topic(&topic) {
         reader.refuse(key, "1 to 249 characters of a-z A-Z 0-9 . _ - (and not . or .. alone)");

@@ -245,7 +245,7 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ),
         (
             "[[objects]]\ntable = 't'",
-            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.query, objects.<alias>.query_file, objects.<alias>.mode, objects.<alias>.timestamp_column, objects.<alias>.incrementing_column, objects.<alias>.poll.interval, objects.<alias>.poll.cron, objects.<alias>.poll.timezone, objects.<alias>.sweep.interval, objects.<alias>.cursor.lookback, objects.<alias>.cursor.lookback_ids, objects.<alias>.cursor.timezone, objects.<alias>.where, objects.<alias>.columns.include, objects.<alias>.columns.exclude, objects.<alias>.columns.mask, objects.<alias>.columns.cast, objects.<alias>.message.key.columns, objects.<alias>.on_change, objects.<alias>.on_default_added, objects.<alias>.topic",
+            "s.toml:5:3: objects|a key that is not known|a table: objects.<alias>.table, objects.<alias>.query, objects.<alias>.query_file, objects.<alias>.mode, objects.<alias>.timestamp_column, objects.<alias>.incrementing_column, objects.<alias>.poll.interval, objects.<alias>.poll.cron, objects.<alias>.poll.timezone, objects.<alias>.sweep.interval, objects.<alias>.cursor.lookback, objects.<alias>.cursor.lookback_ids, objects.<alias>.cursor.timezone, objects.<alias>.where, objects.<alias>.columns.include, objects.<alias>.columns.exclude, objects.<alias>.columns.mask, objects.<alias>.columns.cast, objects.<alias>.message.key.columns, objects.<alias>.on_change, objects.<alias>.on_default_added, objects.<alias>.oversize, objects.<alias>.oversize.truncate.columns, objects.<alias>.topic",
         ),
         (
             "topic.name.format = '${prefix}.all'",
@@ -274,8 +274,21 @@ fn every_mistake_is_answered_with_its_place_what_was_found_and_what_would_be_rig
         ("tasks.max = '1__0'", "s.toml:1:7: tasks.max|\"1__0\"|an integer from 1 to 64"),
         ("tasks.max = '6_5'", "s.toml:1:7: tasks.max|\"6_5\"|an integer from 1 to 64"),
         (
+            "errors.tolerance = 'all'",
+            "s.toml: errors.deadletterqueue.topic.name|nothing|the topic for rows that errors.tolerance lets pass: none is skipped without a trace",
+        ),
+        ("oversize = 'truncate'", "s.toml:1:1: oversize|\"truncate\"|fail or skip"),
+        (
+            "objects.a = { table = 't', oversize = 'truncate' }",
+            "s.toml: objects.a.oversize.truncate.columns|nothing|the columns that are cut when a row is too large: [\"notes\"]",
+        ),
+        (
+            "objects.a = { table = 't', \"oversize.truncate.columns\" = ['x'] }",
+            "s.toml:1:28: objects.a.oversize.truncate.columns|a list|nothing, unless objects.a.oversize = \"truncate\"",
+        ),
+        (
             "[pol]",
-            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, ssh, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, message, schema, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, topic, kafka, schema_registry, offset",
+            "s.toml:5:2: pol|a key that is not known|a known key; they begin with name, group, tasks, exactly, source, failover, database, ssh, tables, objects, poll, cursor, sweep, on_change, on_default_added, columns, message, schema, profile, decimal, time, binary, array, hstore, interval, uuid, json, infinity, nan, oversize, errors, topic, kafka, schema_registry, offset",
         ),
     ];
     let mut wrong = String::new();

@@ -57,6 +57,9 @@ impl Watermark {
         }
         put("rows", self.rows.into());
         put("bytes", self.bytes.into());
+        if self.letters != 0 {
+            put("letters", self.letters.into());
+        }
         put("xmax", self.xmax.into());
         // Beyond 2^53 a number does not survive JavaScript tools.
         put("system_identifier", self.markers.system.to_string().into());
@@ -103,6 +106,7 @@ impl Watermark {
             history: History::default(),
             rows: fields.number("rows")?,
             bytes: fields.number("bytes")?,
+            letters: if fields.has("letters") { fields.number("letters")? } else { 0 },
             bounds: Bounds::default(),
             pass_at: if fields.has("pass_at") { fields.number("pass_at")? } else { 0 },
             passes: if fields.has("passes") { fields.number("passes")? } else { 0 },
@@ -342,6 +346,18 @@ mod tests {
     fn what_is_stored_reads_back() {
         let watermark = watermark();
         assert_eq!(Watermark::from_json(&watermark.to_json()).unwrap(), watermark);
+    }
+
+    #[test]
+    fn dead_letters_are_counted_beside_the_rows_and_what_knows_none_is_read() {
+        let mut watermark = watermark();
+        assert!(!String::from_utf8(watermark.to_json()).unwrap().contains("letters"));
+        watermark.letters = 7;
+        let json = String::from_utf8(watermark.to_json()).unwrap();
+        assert!(json.contains(r#""bytes":0,"letters":7,"#), "{json}");
+        assert_eq!(Watermark::from_json(json.as_bytes()).unwrap(), watermark);
+        let error = Watermark::from_json(json.replace(":7,", ":-7,").as_bytes()).unwrap_err();
+        assert!(error.contains("letters"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::name::TableName;
 use super::window::{Window, raw};
 
 mod cursor;
+mod letter;
+
+pub use letter::{at_key, at_places, row_text, versions};
 
 pub use cursor::{Clock, Highest, QueryCursor, clock_micros, highest, query_conditions, running};
 
@@ -170,7 +173,7 @@ pub fn head(source: &Source, window: Window) -> String {
     };
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCK_TIMEOUT} {PINNED} {lock} \
-         SELECT {MOMENT}, {from} AS age_from, pg_catalog.age('{to}'::pg_catalog.xid) AS age_to, {place}, {defaulted} {FROM_RECOVERY}; \
+         SELECT {MOMENT}, {from} AS age_from, pg_catalog.age('{to}'::pg_catalog.xid) AS age_to, {place}, {defaulted}, {toast} {FROM_RECOVERY}; \
          {describe}",
         // A load has no lower bound, and 0 is no id to take the age of.
         from = if window.is_load() {
@@ -181,6 +184,7 @@ pub fn head(source: &Source, window: Window) -> String {
         to = raw(if window.is_open() { window.from } else { window.to }),
         place = place(source),
         defaulted = defaulted(source),
+        toast = toast(source),
         describe = describe(source.root),
     )
 }
@@ -209,6 +213,15 @@ fn defaulted(source: &Source) -> String {
     )
 }
 
+/// How many bytes the fields take that were put aside for their size.
+fn toast(source: &Source) -> String {
+    format!(
+        "coalesce((SELECT pg_catalog.pg_relation_size(c.reltoastrelid) FROM pg_catalog.pg_class c \
+                   WHERE c.oid = {} AND c.reltoastrelid <> 0), 0) AS toast",
+        source.leaf
+    )
+}
+
 /// The head of a transaction that reads a query. Names without a schema are looked for in the connector's.
 pub fn query_head(schema: &str) -> String {
     format!(
@@ -228,6 +241,14 @@ pub fn copy_query(query: &str, columns: &str, conditions: &str) -> String {
     format!("COPY (SELECT {columns} FROM (\n{query}\n) AS \"query\"{conditions}) TO STDOUT (FORMAT binary)")
 }
 
+/// The same where columns are used more than once: each is computed once for each row.
+pub fn copy_query_once(query: &str, columns: &str, conditions: &str) -> String {
+    format!(
+        "COPY (SELECT {columns} FROM (SELECT * FROM (\n{query}\n) AS \"query\"{conditions} OFFSET 0) AS \"query\") \
+         TO STDOUT (FORMAT binary)"
+    )
+}
+
 /// Looks at the place again, after a COPY without a lock of ours: COPY's own lasts to COMMIT.
 pub fn place_again(source: &Source) -> String {
     format!("SELECT {}", place(source))
@@ -235,14 +256,19 @@ pub fn place_again(source: &Source) -> String {
 
 /// The rows that meet all conditions. `columns` is the encoder's select list.
 pub fn copy(source: &Source, columns: &str, conditions: &str) -> String {
-    let (from, leaf) = match &source.through_root {
+    let (from, leaf) = rows_of(source);
+    format!("COPY (SELECT {columns} FROM {from} WHERE {leaf}{conditions}) TO STDOUT (FORMAT binary)")
+}
+
+/// Where a source's rows are selected from, and the beginning of the condition that makes them its own.
+fn rows_of(source: &Source) -> (String, String) {
+    match &source.through_root {
         None if source.tree => (source.root_name.quoted(), String::new()),
         None => (format!("ONLY {}", source.leaf_name.quoted()), String::new()),
         Some(constraint) => {
             (source.root_name.quoted(), format!("tableoid = {}::pg_catalog.oid AND ({constraint}) AND ", source.leaf))
         }
-    };
-    format!("COPY (SELECT {columns} FROM {from} WHERE {leaf}{conditions}) TO STDOUT (FORMAT binary)")
+    }
 }
 
 /// A table's columns, types and key as one JSON text. Domains are followed to what they stand for, arrays to their element.

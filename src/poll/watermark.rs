@@ -31,6 +31,8 @@ pub struct Watermark {
     pub rows: u64,
     /// Bytes of keys and values delivered since the state began.
     pub bytes: u64,
+    /// Rows that went to the dead-letter topic instead, likewise.
+    pub letters: u64,
     /// Of a cursor mode: from which id on which cursor is found by the index.
     pub bounds: Bounds,
     /// When the last pass of bulk, or the last reconciling sweep of a cursor mode, began: seconds since 1970.
@@ -139,6 +141,7 @@ impl Watermark {
             history: History::default(),
             rows: 0,
             bytes: 0,
+            letters: 0,
             bounds: Bounds::default(),
             pass_at: 0,
             passes: 0,

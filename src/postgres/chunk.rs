@@ -11,7 +11,7 @@ use super::catalog::Description;
 use super::session::{Place, moment, place, read};
 use super::{Connection, classify};
 use crate::poll::sql::{self, Source};
-use crate::poll::{Ages, Moment, Window};
+use crate::poll::{Ages, Moment, Tid, Window};
 use crate::{Error, Kind, Result};
 
 /// What the head of a chunk's transaction found, under its lock and in its snapshot.
@@ -25,6 +25,8 @@ pub struct Head {
     pub place: Place,
     /// The numbers of columns that were added with a default without a rewrite.
     pub defaulted: BTreeSet<i16>,
+    /// How many bytes the fields take that were put aside for their size.
+    pub toast: u64,
     /// Columns and key.
     pub description: Description,
 }
@@ -45,6 +47,7 @@ impl Connection {
             moment: moment(first)?,
             ages: Ages { from: read(first, "age_from")?, to: read(first, "age_to")? },
             place: place(first)?,
+            toast: read(first, "toast")?,
             defaulted: numbers(&read::<String>(first, "defaulted")?)?,
             description: Description::from_json(&read::<String>(second, "description")?)?,
         })
@@ -62,6 +65,18 @@ impl Connection {
     pub async fn copy(&self, sql: &str) -> Result<Rows> {
         let stream = self.client().copy_out(sql).await.map_err(classify)?;
         Ok(Rows { stream: Box::pin(stream), begun: false, complete: false })
+    }
+
+    /// The rows at these places as text, in the transaction and snapshot that read them: OID of their table, place, and the JSON
+    /// of [`sql::row_text`].
+    pub async fn rows_as_text(&self, sql: &str) -> Result<Vec<(u32, Tid, String)>> {
+        let rows = self.rows(sql).await?;
+        rows.iter().map(|row| Ok((read(row, "tableoid")?, read(row, "ctid")?, read(row, "row")?))).collect()
+    }
+
+    /// The transactions that wrote some rows; see [`sql::versions`].
+    pub async fn versions(&self, sql: &str) -> Result<Vec<u32>> {
+        self.rows(sql).await?.iter().map(|row| read(row, "xmin")).collect()
     }
 
     /// Ends the transaction; the locks are gone after it.

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::{Task, gone};
 use crate::headers::Headers;
+use crate::lead::Lead;
 use crate::lookback::{LookingBack, query_cursor};
 use crate::object::Plan;
 use crate::poll::{Stream, TableName, Window, Work, sql};
 use crate::reading::Reading;
+use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
 
 impl Task {
@@ -42,24 +44,36 @@ impl Task {
             object.plan = Some(plan);
             return Ok(Duration::ZERO);
         }
+        object.closer = self.closer.contains(name);
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         let now = jiff::Timestamp::now().as_millisecond();
         let load = object.is_loading();
         let headers = Headers::new(&shared.config.topic.headers, &object.name, object.polling.mode.name(), load, now);
         let cursor = object.polling.mode.cursor().cloned();
+        let guard = plan.guard.as_ref();
+        let lead = Lead {
+            marker: guard.map(|guard| guard.marker.clone()),
+            // The rows of a query cannot be read again one by one.
+            text: object.closer.then(|| plan.row_text()),
+            ..Lead::default()
+        };
+        let selected = lead.select() + guard.map_or(plan.encoder.select_list(), |guard| &guard.columns);
         let (columns, conditions, looking_back) = match &cursor {
-            None => (plan.encoder.select_list().to_owned(), String::new(), None),
+            None => (selected, String::new(), None),
             Some(cursor) => {
                 let of_query = query_cursor(cursor, &plan.description);
                 let now = connection.clock_micros(of_query.clock, object.polling.timezone.as_deref()).await?;
                 let delivered = object.restore_delivered(cursor, &plan.description)?;
                 let back =
                     LookingBack::new(delivered, &object.polling, cursor, &plan.description, now, name.to_string());
-                let columns = format!("{}, {}", of_query.leading(), plan.encoder.select_list());
+                let columns = format!("{}, {selected}", of_query.leading());
                 (columns, back.conditions(cursor, &plan.description), Some(back))
             }
         };
-        let copy = sql::copy_query(&query, &columns, &conditions);
+        let copy = match lead.count() {
+            0 => sql::copy_query(&query, &columns, &conditions),
+            _ => sql::copy_query_once(&query, &columns, &conditions),
+        };
         let mut reading = Reading {
             shared: &shared,
             object: name.clone(),
@@ -67,18 +81,23 @@ impl Task {
             topic: object.topic.clone(),
             can_shrink: false,
             headers,
-            with_xid: false,
+            lead,
             ids: None,
             between: true,
+            unfit: Unfit::new(&shared.config, object),
         };
         // From here on an error drops the connection, and with it the rest of the COPY.
         let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
+        if reading.unfit.look_closer {
+            self.closer.insert(name.clone());
+        }
         let (rows, bytes) = read?;
         connection.commit().await?;
         self.connection = Some(connection);
         object.count(rows, bytes);
+        object.count_letters(reading.unfit.letters);
         // So that a restart of the server is told from another server: what was delivered stays delivered.
         object.pending.history.note(&moment, jiff::Timestamp::now().as_second());
         object.tell_rows(rows);
@@ -87,7 +106,8 @@ impl Task {
         }
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         // A cursor that found nothing is not worth a record.
-        let news = rows > 0 || cursor.is_none() || object.pending.passes == object.passes_before;
+        let news =
+            rows > 0 || reading.unfit.letters > 0 || cursor.is_none() || object.pending.passes == object.passes_before;
         if !news {
             object.finish_if_done(self.moment.as_ref());
             return Ok(began.elapsed());

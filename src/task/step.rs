@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::{Task, gone};
 use crate::headers::Headers;
+use crate::lead::Lead;
 use crate::object::{Next, Object, Plan};
-use crate::poll::{Sight, Stream, TableName, Work, sql};
+use crate::poll::{Guard, Sight, Stream, TableName, Work, sql};
 use crate::postgres::{Connection, Head};
 use crate::reading::Reading;
+use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
 
 impl Task {
@@ -84,14 +86,21 @@ impl Task {
                 Some(chunk)
             }
         };
+        object.closer = self.closer.contains(name);
         let plan = object.plan.as_ref().ok_or_else(|| gone(name))?;
+        let guard = plan.guard.as_ref().filter(|_| source.tree || Guard::is_needed(head.toast, plan.largest));
         let now = jiff::Timestamp::now().as_millisecond();
         let (mode, asked) = (&object.polling.mode, &shared.config.topic.headers);
         let headers = Headers::new(asked, &object.name, mode.name(), work.window.is_load(), now);
         let eager = work.stream == Stream::Eager;
-        let with_xid = eager || headers.as_ref().is_some_and(Headers::with_xid);
-        let columns = plan.encoder.select_list();
-        let columns = if with_xid { format!("xmin, {columns}") } else { columns.to_owned() };
+        let lead = Lead {
+            xid: eager || object.closer || headers.as_ref().is_some_and(Headers::with_xid),
+            place: object.closer,
+            marker: guard.map(|guard| guard.marker.clone()),
+            text: None,
+        };
+        let columns = guard.map_or(plan.encoder.select_list(), |guard| &guard.columns);
+        let columns = lead.select() + columns;
         let copy = sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, &object.polling, head.ages));
         let copied = Instant::now();
         let (topic, can_shrink) = (object.topic.clone(), object.can_shrink(&work));
@@ -102,16 +111,20 @@ impl Task {
             looking_back: None,
             can_shrink,
             headers,
-            with_xid,
+            lead,
             ids: eager.then(Default::default),
             // A pass of bulk that is broken off begins its closing anew.
             between: work.stream == Stream::Closing,
+            unfit: Unfit::new(&shared.config, object).of_table(&source, work.window),
         };
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         // From here on an error drops the connection, and with it the rest of the COPY and the lock.
         let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
+        if reading.unfit.look_closer {
+            self.closer.insert(name.clone());
+        }
         if matches!(&read, Err(error) if error.kind() == Kind::Stalled) {
             object.give_up(&work);
         }
@@ -132,6 +145,7 @@ impl Task {
             None => object.read_whole(&work, &head, reading.ids.unwrap_or_default()),
         }
         object.count(rows, bytes);
+        object.count_letters(reading.unfit.letters);
         object.progress(&work, &source, &head, rows);
         let took = began.elapsed();
         object.spend(took);

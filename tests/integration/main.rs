@@ -14,6 +14,7 @@ mod faults;
 mod fuzz;
 mod guards;
 mod history;
+mod letters;
 mod load;
 mod loss;
 mod modes;

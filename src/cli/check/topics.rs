@@ -24,6 +24,41 @@ pub(super) async fn check(config: &Config, objects: &[Bound], findings: &mut Vec
         Ok(None) => found("offsets topic", Ok(format!("{name} will be made"))),
         Err(error) => found("offsets topic", Err(error)),
     }
+    if let Some(letters) = &config.errors.topic {
+        match admin.look_at(letters).await {
+            _ if objects.iter().any(|object| object.topic == *letters) => found(
+                "dead-letter topic",
+                Err(Error::new(Kind::Topic, format!("{letters} is the topic of an object"))
+                    .hint("set errors.deadletterqueue.topic.name to a topic of its own")),
+            ),
+            Ok(Some(seen)) if seen.policy.split(',').any(|policy| policy.trim() == "compact") => found(
+                WARNING,
+                Ok(format!(
+                    "the dead-letter topic {letters} is compacted: of several letters about one key it keeps the last"
+                )),
+            ),
+            Ok(Some(seen)) => {
+                found("dead-letter topic", Ok(format!("{letters}, {} partitions", seen.partitions)));
+                if let Some(after) = seen.retention {
+                    let hours = after.as_secs() / 3600;
+                    let said = format!(
+                        "the dead-letter topic {letters} deletes letters after {hours} h: deal with them before, or set its retention.ms to -1"
+                    );
+                    found(WARNING, Ok(said));
+                }
+            }
+            Ok(None) if !config.topic.create => found(
+                "dead-letter topic",
+                Err(Error::new(
+                    Kind::Topic,
+                    format!("the topic {letters} does not exist, and topic.creation.enable is false"),
+                )
+                .hint("create it, or set topic.creation.enable = true")),
+            ),
+            Ok(None) => found("dead-letter topic", Ok(format!("{letters} will be made"))),
+            Err(error) => found("dead-letter topic", Err(error)),
+        }
+    }
     for object in objects {
         match admin.look_at(&object.topic).await {
             Ok(Some(seen)) => match fits(object, &seen) {

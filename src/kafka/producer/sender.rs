@@ -29,8 +29,8 @@ use super::identity::{Identity, Step};
 use super::lane::Lane;
 use super::queue::Queue;
 use super::records::Records;
-use crate::kafka::wire::{Cluster, Version};
 use crate::Result;
+use crate::kafka::wire::{Cluster, Version};
 
 /// From version 12 on partitions would join a transaction by themselves, from 13 on topics have numbers for names.
 const PRODUCE: Version = Version::of(ApiKey::Produce, 3, 11);

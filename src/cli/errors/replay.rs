@@ -1,0 +1,259 @@
+//! The rows of letters, read as they are now, on their way into their topics.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Found, mark_in};
+use crate::avro::Settings;
+use crate::cli::stored::StoredProgress;
+use crate::cli::survey::Survey;
+use crate::config::{Config, Errors, Oversize};
+use crate::headers::Headers;
+use crate::kafka::{self, Batch};
+use crate::lead::Lead;
+use crate::letter::{Letter, Outcome};
+use crate::object::{Object, Plan};
+use crate::owner::{Owner, PATIENCE};
+use crate::poll::sql::{self, Source};
+use crate::poll::{Choice, Reading as Read, Watermark, Window, whole};
+use crate::postgres::Connection;
+use crate::reading::Reading;
+use crate::unfit::Unfit;
+use crate::worker::{self, Shared};
+use crate::{Error, Kind, Result};
+
+/// What became of a letter; without an outcome it stays.
+pub struct Told<'a> {
+    pub found: &'a Found,
+    pub outcome: Option<Outcome>,
+    pub text: String,
+}
+
+/// One object whose letters are replayed.
+struct Replay {
+    shared: Arc<Shared>,
+    object: Object,
+    plan: Plan,
+    owner: Owner,
+    connection: Connection,
+    /// Of a table; open in the connection's transaction.
+    source: Option<Source>,
+    batch: Batch,
+}
+
+/// Object by object. What was sent before an error stays sent, and is marked.
+pub async fn replay<'a>(config: &Config, stored: &StoredProgress, letters: &'a [Found]) -> Result<Vec<Told<'a>>> {
+    // A row that still does not fit is told, and not written down once more.
+    let errors = Errors { tolerate: false, ..config.errors.clone() };
+    let config = Arc::new(Config { errors, ..config.clone() });
+    let shared = Arc::new(worker::reach(&config, true, CancellationToken::new()).await?);
+    let mut survey = Survey::make(&config).await?;
+    let mut told = Vec::new();
+    let mut names: Vec<&str> = letters.iter().map(|found| found.letter.object.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let of_object = letters.iter().filter(|found| found.letter.object == name);
+        let at = survey.choices.iter().position(|choice| choice.table.name.to_string() == name);
+        let Some(at) = at else {
+            let stay = |found| Told { found, outcome: None, text: "stays: its object is not there any more".into() };
+            told.extend(of_object.map(stay));
+            continue;
+        };
+        let choice = survey.choices.remove(at);
+        let mut replay = match Replay::begin(&shared, stored, &survey, choice).await {
+            Ok(replay) => replay,
+            Err(error) if is_the_objects(&error) => {
+                told.extend(of_object.map(|found| Told { found, outcome: None, text: stays(&error) }));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for found in of_object {
+            told.push(replay.letter(found).await?);
+        }
+        replay.commit()?;
+    }
+    Ok(told)
+}
+
+/// Whether an error leaves the other objects, and rows, alone.
+fn is_the_objects(error: &Error) -> bool {
+    use Kind::{Changed, Denied, Incompatible, Locked, Row, Schema, Topic};
+    matches!(error.kind(), Changed | Denied | Incompatible | Locked | Row | Schema | Topic)
+}
+
+fn stays(error: &Error) -> String {
+    format!("stays: {}", error.report().replace('\n', "\n    "))
+}
+
+impl Replay {
+    async fn begin(
+        shared: &Arc<Shared>,
+        stored: &StoredProgress,
+        survey: &Survey,
+        mut choice: Choice,
+    ) -> Result<Replay> {
+        let config = &shared.config;
+        if let Some(refused) = choice.refused.take() {
+            return Err(refused);
+        }
+        if choice.polling.oversize == Oversize::Skip {
+            choice.polling.oversize = Oversize::Fail;
+        }
+        let key = kafka::key(&config.name, &choice.table.name);
+        // Where its progress is stored counts.
+        let partition = stored.offsets.get(&key).map_or_else(|| shared.offsets.partition(&key), |(at, _)| *at);
+        let reading = Read::of(&choice.polling.mode, choice.query.as_deref(), &choice.polling.shape);
+        let fresh = Watermark::new(reading, choice.table.oid, &survey.moment);
+        let mut object = Object::new(choice, key, None, fresh);
+        object.closer = true;
+        let connection = Connection::open(&config.database, &config.name).await?;
+        let (source, description) = open(&connection, config, &object).await?;
+        let settings =
+            Settings { money_scale: survey.session.money_scale, handling: config.handling, ..Settings::default() };
+        let description = object.polling.shape.apply(description)?;
+        let plan = Plan::make(config, &shared.registry, &shared.admin, &object, description, &settings).await?;
+        let owner = Owner::errand(shared, partition)?;
+        Ok(Replay { shared: Arc::clone(shared), object, plan, owner, connection, source, batch: Batch::default() })
+    }
+
+    async fn letter<'a>(&mut self, found: &'a Found) -> Result<Told<'a>> {
+        let told = |outcome: Option<Outcome>, text: String| Told { found, outcome, text };
+        let copy = match self.copy(&found.letter).await {
+            Ok(Ok(copy)) => copy,
+            Err(error) if is_the_objects(&error) => {
+                self.reopen().await?;
+                return Ok(told(None, stays(&error)));
+            }
+            Err(error) => return Err(error),
+            Ok(Err((outcome, text))) => {
+                if let Some(outcome) = outcome {
+                    mark_in(&mut self.owner, &self.shared.config, found, outcome)?;
+                }
+                return Ok(told(outcome, text));
+            }
+        };
+        match self.send(&copy).await {
+            Ok(0) => Ok(told(None, "stays: its row is not there any more; `errors skip` closes the letter".into())),
+            Ok(_) => {
+                mark_in(&mut self.owner, &self.shared.config, found, Outcome::Replayed)?;
+                if self.owner.is_full() {
+                    self.commit()?;
+                }
+                Ok(told(Some(Outcome::Replayed), Outcome::Replayed.word().to_owned()))
+            }
+            Err(error) if is_the_objects(&error) => {
+                // Nothing of the row is in Kafka's transaction.
+                self.reopen().await?;
+                Ok(told(None, stays(&error)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A statement failed or a COPY was given up, and with it the transaction.
+    async fn reopen(&mut self) -> Result<()> {
+        self.connection = Connection::open(&self.shared.config.database, &self.shared.config.name).await?;
+        self.source = open(&self.connection, &self.shared.config, &self.object).await?.0;
+        Ok(())
+    }
+
+    /// The statement that reads the row as it is; or what is to be said instead.
+    async fn copy(&self, letter: &Letter) -> Result<Result<String, (Option<Outcome>, String)>> {
+        let key = letter.key.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        let has_key = !letter.key.is_empty();
+        let guard = self.plan.guard.as_ref();
+        let columns = self.lead().select() + guard.map_or(self.plan.encoder.select_list(), |guard| &guard.columns);
+        let Some(source) = &self.source else {
+            if !has_key {
+                let text = "stays: a query's row without a key cannot be found again; message.key.columns gives it one";
+                return Ok(Err((None, text.into())));
+            }
+            let query = self.object.query.as_deref().unwrap_or_default();
+            return Ok(Ok(sql::copy_query_once(query, &columns, &format!(" WHERE {}", sql::at_key(key)))));
+        };
+        let Some((table, ctid, xmin)) = letter.version_of_row() else {
+            return Ok(Err((None, "stays: it does not tell where its row is".into())));
+        };
+        let place = format!("tableoid = {table}::pg_catalog.oid AND ctid = '{ctid}'::pg_catalog.tid");
+        let mut condition = if has_key { sql::at_key(key) } else { place };
+        if let Some(filter) = &self.object.polling.shape.filter {
+            condition = format!("{condition} AND (\n{filter}\n)");
+        }
+        let versions = self.connection.versions(&sql::versions(source, &condition)).await?;
+        let gone = "stays: its row is not there any more; `errors skip` closes the letter";
+        let changed = "was changed since: its new version travels by itself";
+        match versions.iter().filter(|version| **version == xmin).count() {
+            1 => Ok(Ok(sql::copy(source, &columns, &format!("{condition} AND xmin = '{xmin}'::pg_catalog.xid")))),
+            0 if versions.is_empty() || !has_key => Ok(Err((None, gone.into()))),
+            0 => Ok(Err((Some(Outcome::Superseded), changed.into()))),
+            count => Ok(Err((None, format!("stays: {count} rows have its key")))),
+        }
+    }
+
+    fn lead(&self) -> Lead {
+        let is_table = self.source.is_some();
+        let marker = self.plan.guard.as_ref().map(|guard| guard.marker.clone());
+        Lead { xid: is_table, place: is_table, marker, text: None }
+    }
+
+    /// How many rows were sent; none of them if there is an error.
+    async fn send(&mut self, copy: &str) -> Result<u64> {
+        let (config, object) = (&self.shared.config, &self.object);
+        let now = jiff::Timestamp::now().as_millisecond();
+        let window = Window { from: 0, to: Window::OPEN };
+        let unfit = Unfit::new(config, object);
+        let mut reading = Reading {
+            shared: &self.shared,
+            object: object.name.clone(),
+            topic: object.topic.clone(),
+            can_shrink: false,
+            headers: Headers::new(&config.topic.headers, &object.name, object.polling.mode.name(), false, now),
+            lead: self.lead(),
+            ids: None,
+            looking_back: None,
+            between: false,
+            unfit: match &self.source {
+                Some(source) => unfit.of_table(source, window),
+                None => unfit,
+            },
+        };
+        let read = reading.read(&self.connection, copy, &mut self.plan, &mut self.owner, &mut self.batch).await?;
+        Ok(read.0)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.owner.commit(&self.shared.offsets, PATIENCE)
+    }
+}
+
+/// Opens a transaction that reads the whole object: a table under its lock, or a query.
+async fn open(
+    connection: &Connection,
+    config: &Config,
+    object: &Object,
+) -> Result<(Option<Source>, crate::postgres::Description)> {
+    if let Some(query) = &object.query {
+        return Ok((None, connection.open_query(&config.tables.schema, query).await?.1));
+    }
+    let window = Window { from: 0, to: object.pending.xmax };
+    let mut lock = true;
+    loop {
+        let source = whole(&object.table, lock).ok_or_else(|| {
+            Error::new(Kind::Denied, "the role may not select from the partitioned table, only from its partitions")
+                .object(object.name.to_string())
+                .hint("grant SELECT on the table itself")
+        })?;
+        match connection.open_chunk(&source, window).await {
+            Ok(head) => return Ok((Some(source), head.description)),
+            // LOCK TABLE wants a right on the whole table, which a grant on columns is not.
+            Err(error) if lock && error.kind() == Kind::Denied => {
+                connection.rollback().await?;
+                lock = false;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
