@@ -20,6 +20,7 @@ mod loss;
 mod modes;
 mod offsets;
 mod pooler;
+mod producing;
 mod proxied;
 mod secure;
 mod shapes;

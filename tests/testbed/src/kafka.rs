@@ -96,7 +96,8 @@ impl Kafka {
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT{protocols}\n\
              inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={}\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-             offsets.topic.num.partitions=5\ntransaction.state.log.num.partitions=5\ngroup.initial.rebalance.delay.ms=0\n\
+             offsets.topic.num.partitions=5\ntransaction.state.log.num.partitions=5\n\
+             transaction.abort.timed.out.transaction.cleanup.interval.ms=500\ngroup.initial.rebalance.delay.ms=0\n\
              log.retention.ms=-1\nauto.create.topics.enable=true\n{}",
             list(&bound),
             list(&advertised),
