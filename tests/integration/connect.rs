@@ -20,13 +20,13 @@ use crate::stage::{Stage, connect, until};
 use crate::topic::records;
 
 /// A server with a door for every role, and TLS under a certificate for 127.0.0.1.
-struct Door {
-    postgres: Postgres,
+pub struct Door {
+    pub postgres: Postgres,
     /// Trusts an authority that has nothing to do with it, and the server's, in this order.
     bundle: PathBuf,
     /// Trusts the first of them alone.
     stranger: PathBuf,
-    directory: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 const HBA: &str = "\
@@ -39,7 +39,7 @@ hostssl all  certain           127.0.0.1/32  cert
 host    all  rejected          127.0.0.1/32  reject
 ";
 
-fn door() -> &'static Door {
+pub fn door() -> &'static Door {
     static DOOR: OnceLock<Door> = OnceLock::new();
     DOOR.get_or_init(|| {
         let postgres = Postgres::start(PostgresOptions::default());

@@ -4,6 +4,7 @@
 
 mod authority;
 mod brokers;
+mod check;
 mod commands;
 mod connect;
 mod deleted;
@@ -16,6 +17,7 @@ mod guards;
 mod history;
 mod load;
 mod loss;
+mod mistakes;
 mod modes;
 mod offsets;
 mod pooler;
