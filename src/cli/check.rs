@@ -99,9 +99,6 @@ impl Findings {
         };
         let checks: Vec<Value> = self.0.iter().map(one).collect();
         let (failed, warnings, _) = self.count();
-        format!(
-            "{}\n",
-            json!({ "connector": connector, "failed": failed, "warnings": warnings, "checks": checks })
-        )
+        format!("{}\n", json!({ "connector": connector, "failed": failed, "warnings": warnings, "checks": checks }))
     }
 }

@@ -112,9 +112,13 @@ async fn estimate(
     prospect: &Prospect,
     stored: Option<&Watermark>,
 ) -> Result<Estimate> {
-    let copy = copy(choice, prospect, stored, &survey.moment, true);
-    let query = copy.trim_start_matches("COPY (").trim_end_matches(") TO STDOUT (FORMAT binary)");
-    survey.connection.explain(query).await
+    survey.connection.explain(&query(choice, prospect, stored, &survey.moment)).await
+}
+
+/// What is read of the whole table, as a query.
+pub(super) fn query(choice: &Choice, prospect: &Prospect, stored: Option<&Watermark>, moment: &Moment) -> String {
+    let copy = copy(choice, prospect, stored, moment, true);
+    copy.trim_start_matches("COPY (").trim_end_matches(") TO STDOUT (FORMAT binary)").to_owned()
 }
 
 /// The interval of an object; by the clock the shortest that counts is a minute.
@@ -166,7 +170,11 @@ pub(super) fn too_often(bytes: u64, wanted: Duration) -> Option<String> {
 
 /// To seconds, where there are any.
 fn rounded(time: Duration) -> Duration {
-    if time.as_secs() > 0 { Duration::from_secs(time.as_secs()) } else { Duration::from_millis(time.as_millis() as u64) }
+    if time.as_secs() > 0 {
+        Duration::from_secs(time.as_secs())
+    } else {
+        Duration::from_millis(time.as_millis() as u64)
+    }
 }
 
 fn to_text(name: &str, plan: &Result<Plan<'_>>) -> String {

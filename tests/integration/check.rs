@@ -52,7 +52,10 @@ async fn a_set_up_that_is_in_order_is_so_in_every_line() {
     ] {
         let found = messages(&json, "ok").into_iter().any(|one| one.starts_with(what) && one.contains(words));
         assert!(found, "{what}{words}: {json}");
-        assert!(said.lines().any(|line| line.starts_with(&format!("ok      {what}")) && line.contains(words)), "{said}");
+        assert!(
+            said.lines().any(|line| line.starts_with(&format!("ok      {what}")) && line.contains(words)),
+            "{said}"
+        );
     }
 }
 
@@ -114,7 +117,9 @@ async fn a_schema_that_the_registry_will_refuse_is_told_before_the_first_row() {
     let stage = Stage::new("refusal");
     let client = stage.client().await;
     client
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, n bigint); CREATE TABLE k (a int PRIMARY KEY, b int NOT NULL)")
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, n bigint); CREATE TABLE k (a int PRIMARY KEY, b int NOT NULL)",
+        )
         .await
         .unwrap();
     client.batch_execute("INSERT INTO t VALUES (1, 1); INSERT INTO k VALUES (1, 1)").await.unwrap();

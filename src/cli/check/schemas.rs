@@ -15,8 +15,9 @@ pub(super) async fn check(registry: &Registry, objects: &[Bound], findings: &mut
     if let Ok(true) = registry.is_read_only().await {
         findings.failed(
             "schema registry",
-            Error::new(Kind::Schema, "it is in mode READONLY and takes no schema")
-                .hint("PUT /mode {\"mode\": \"READWRITE\"}, or name the primary cluster's registry in schema_registry.url"),
+            Error::new(Kind::Schema, "it is in mode READONLY and takes no schema").hint(
+                "PUT /mode {\"mode\": \"READWRITE\"}, or name the primary cluster's registry in schema_registry.url",
+            ),
         );
         return;
     }
@@ -88,7 +89,8 @@ mod tests {
     #[test]
     fn modes_that_ask_old_readers_to_read_on_are_told() {
         let told = |level: &&str| hurts(level);
-        let levels = ["NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"];
+        let levels =
+            ["NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"];
         let told: Vec<&str> = levels.into_iter().filter(told).collect();
         assert_eq!(told, &levels[3..]);
         let said = will_refuse("FULL", &["a", "b", "c", "d", "e"]);

@@ -25,17 +25,19 @@ pub(super) async fn check(config: &Config, findings: &mut Findings) -> Vec<Bound
     objects
 }
 
-async fn look(
-    config: &Config,
-    findings: &mut Findings,
-    objects: &mut Vec<Bound>,
-) -> Result<(), (&'static str, Error)> {
+async fn look(config: &Config, findings: &mut Findings, objects: &mut Vec<Bound>) -> Result<(), (&'static str, Error)> {
     let at = |error| ("postgresql", error);
     let connection = Connection::open(&config.database, &config.name).await.map_err(at)?;
     let session = connection.session().await.map_err(at)?;
     findings.fine(
         "postgresql",
-        format!("version {}, role {}, sees us as {}", session.version, session.role, session.address),
+        format!(
+            "version {}.{}, role {}, sees us as {}",
+            session.version / 10_000,
+            session.version % 10_000,
+            session.role,
+            session.address
+        ),
     );
     match connection.moment().await {
         Ok(moment) => {
@@ -116,10 +118,13 @@ fn patterns(config: &Config, survey: &Survey, findings: &mut Findings) {
 async fn object(config: &Config, survey: &Survey, choice: &Choice, findings: &mut Findings) -> Result<Bound> {
     let name = choice.table.name.to_string();
     let prospect = survey.prospect(config, choice, None).await?;
+    let read = survey.connection.would_run(&plan::query(choice, &prospect, None, &survey.moment)).await;
     let _ = survey.connection.rollback().await;
+    read.map_err(|error| explained(error, choice))?;
     let what = if choice.query.is_some() && choice.table.oid == 0 { "query" } else { "table" };
     let columns = prospect.description.columns.len();
-    findings.fine(what, format!("{name} → {}, mode {}, {columns} columns", choice.topic, choice.polling.mode));
+    let plural = if columns == 1 { "" } else { "s" };
+    findings.fine(what, format!("{name} → {}, mode {}, {columns} column{plural}", choice.topic, choice.polling.mode));
     for (column, create) in missing_indexes(survey, choice, &prospect.description).await {
         findings.warn(
             "index",
@@ -139,6 +144,21 @@ async fn object(config: &Config, survey: &Survey, choice: &Choice, findings: &mu
         name,
         topic: choice.topic.clone(),
     })
+}
+
+/// Only the filter is the user's own SQL: a name that is not there, or what is no SQL, is in it.
+fn explained(error: Error, choice: &Choice) -> Error {
+    let of_filter = matches!(error.kind(), Kind::Changed | Kind::Row) || error.causes().contains("SQLSTATE 42");
+    let name = choice.table.name.to_string();
+    match &choice.polling.shape.filter {
+        Some(_) if of_filter && !error.to_string().starts_with("1012") => {
+            Error::new(Kind::Denied, "PostgreSQL does not take its where")
+                .object(name)
+                .because(error.causes())
+                .hint("it stands as a condition after WHERE, on the table's own columns as stored")
+        }
+        _ => error.object(name),
+    }
 }
 
 /// The columns of a table's cursor that no index begins with, and the statement that helps.
