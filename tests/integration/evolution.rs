@@ -133,7 +133,7 @@ async fn an_incompatible_change_fails_its_object_alone_with_the_registrys_reason
         .await
         .unwrap();
     let mut running = stage.run(&[]);
-    running.await_log("caught_up");
+    running.await_log_of(3, "caught_up");
     client.batch_execute("ALTER TABLE t ALTER COLUMN n TYPE text; INSERT INTO t VALUES (2, 'two')").await.unwrap();
     client
         .batch_execute("ALTER TABLE k DROP CONSTRAINT k_pkey, ADD PRIMARY KEY (b); INSERT INTO k VALUES (2, 2)")
@@ -182,7 +182,7 @@ const IN_MID_LOAD: &[(&str, &[(&str, fn(i64) -> Value)])] = &[
     ("ALTER TABLE t ADD COLUMN a real DEFAULT 1.5", &[("id", int), ("w", text_of), ("n", twice), ("a", fixed)]),
     ("ALTER TABLE t ALTER COLUMN w TYPE varchar(99)", &[("id", int), ("w", text_of), ("n", twice), ("a", fixed)]),
     ("ALTER TABLE t ALTER COLUMN n DROP NOT NULL", &[("id", int), ("w", text_of), ("n", twice), ("a", fixed)]),
-    ("ALTER TABLE t DROP COLUMN n, ADD COLUMN n bool", &[("id", int), ("w", text_of), ("a", fixed), ("n", null)]),
+    ("ALTER TABLE t DROP COLUMN n", &[("id", int), ("w", text_of), ("a", fixed)]),
 ];
 
 fn int(id: i64) -> Value {
@@ -210,18 +210,18 @@ const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity w CROSS JOIN unnest
      JOIN pg_stat_activity s ON s.pid = b WHERE w.query LIKE 'ALTER TABLE t%' AND s.query LIKE '%COPY%' \
      AND s.application_name LIKE 'strandline%' AND w.datname = current_database()";
 
-/// What happens, eight times:
+/// What happens, seven times:
 /// 1. a chunk has described the table, and its COPY is under way;
 /// 2. an ALTER TABLE waits for its lock;
 /// 3. the chunk commits, and the ALTER TABLE comes between it and the next, which queues behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alter_in_mid_load_waits_for_the_chunk_and_the_next_chunk_reads_what_it_left() {
-    const ROWS: i64 = 16_000;
+    const ROWS: i64 = 14_000;
     let stage = Stage::new("mid_load");
     let client = stage.client().await;
     client
         .batch_execute(&format!(
-            "CREATE TABLE t (id int PRIMARY KEY, v varchar(9), n int NOT NULL);
+            "CREATE TABLE t (id int PRIMARY KEY, v varchar(9), n int NOT NULL) WITH (fillfactor = 10);
              INSERT INTO t SELECT g, 'v' || g, 2 * g FROM generate_series(1, {ROWS}) g;
              CREATE FUNCTION slow(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS
              $$ BEGIN PERFORM pg_sleep(0.0005); RETURN true; END $$"
@@ -246,7 +246,10 @@ async fn an_alter_in_mid_load_waits_for_the_chunk_and_the_next_chunk_reads_what_
         altering.await.unwrap();
         assert!(i64::try_from(raw(&stage.kafka, &topic).len()).unwrap() < ROWS, "the load was over before {alter}");
     }
-    running.await_log("caught_up");
+    until("the end of the load", Duration::from_secs(90), || {
+        assert!(!running.log().contains("object failed"), "{}", running.log());
+        running.log().contains("caught_up")
+    });
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("object failed") && !log.contains("rewritten"), "{log}");
@@ -317,7 +320,8 @@ async fn a_leaf_that_is_attached_and_another_key_come_through_while_rows_are_wri
         })
     };
     let subject = format!("{}-key", stage.topic("k"));
-    crate::topic::ask("PUT", &format!("/config/{subject}"), r#"{"compatibility":"NONE"}"#);
+    // Another key is never compatible: whoever wants it lets the subject begin anew.
+    crate::topic::ask("DELETE", &format!("/subjects/{subject}"), "");
     client.batch_execute("ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (100) TO (200)").await.unwrap();
     client.batch_execute("ALTER TABLE k DROP CONSTRAINT k_pkey, ADD PRIMARY KEY (code)").await.unwrap();
     let key = |record: &crate::topic::Record| match &record.key {
@@ -328,7 +332,8 @@ async fn a_leaf_that_is_attached_and_another_key_come_through_while_rows_are_wri
         records(&stage.kafka, &stage.topic("p")).iter().any(|record| record.long("id") >= 100)
     });
     until("the other key", Duration::from_secs(60), || {
-        records(&stage.kafka, &stage.topic("k")).last().is_some_and(|record| key(record).0 == "code")
+        assert!(!running.log().contains("object failed"), "{}", running.log());
+        records(&stage.kafka, &stage.topic("k")).iter().any(|record| key(record).0 == "code")
     });
     stop.store(true, Ordering::Relaxed);
     writer.await.unwrap();
