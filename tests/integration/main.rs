@@ -26,6 +26,7 @@ mod secure;
 mod shapes;
 mod stage;
 mod stopping;
+mod subjects;
 mod topic;
 mod trials;
 mod tunnel;
