@@ -210,7 +210,7 @@ impl Args {
             (Some(filter), _) => filter,
             (None, Command::Run { .. }) => "info",
             // What keeps librdkafka from the brokers is in the answer.
-            (None, _) => "warn,librdkafka=off",
+            (None, _) => "warn,kafka=off",
         }
     }
 }
