@@ -217,7 +217,8 @@ fn markdown() -> String {
          is a union with null, and its default is null. Settings named `*.handling.mode`, `time.precision.mode` and\n\
          `objects.<alias>.columns.cast` choose otherwise. The same as schemas: `schemas/type-mapping/`.\n\n\
          What the profiles share with the connectors whose names they have are the types of fields. Where a connector drops a column, or\n\
-         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites.\n\
+         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites. Debezium's\n\
+         structures for box, lseg, path, polygon, circle, line and sparsevec are not built: they are text in every profile.\n\
          A domain is what it stands for. Arrays are as deep as declared; a value of another depth fails the object, and names the\n\
          column and `columns.cast`. Elements and fields that have no form of their own travel as text too. A composite of which a field\n\
          has none travels as one text.\n\n\

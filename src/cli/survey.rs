@@ -64,7 +64,8 @@ impl Survey {
         let shaped = choice.polling.shape.apply(description);
         let checked = shaped.and_then(|shaped| choice.polling.mode.check(false, &shaped).map(|()| shaped));
         if checked.is_err() {
-            self.connection.rollback().await?;
+            // What went wrong counts, not that the connection is gone now.
+            let _ = self.connection.rollback().await;
         }
         checked
     }
@@ -97,7 +98,8 @@ impl Survey {
             let (_, description) = match self.connection.open_query(&config.tables.schema, query).await {
                 Ok(opened) => opened,
                 Err(error) => {
-                    self.connection.rollback().await?;
+                    // What went wrong counts, not that the connection is gone now.
+                    let _ = self.connection.rollback().await;
                     return Err(at(error));
                 }
             };
@@ -124,7 +126,8 @@ impl Survey {
                     lock = false;
                 }
                 Err(error) => {
-                    self.connection.rollback().await?;
+                    // What went wrong counts, not that the connection is gone now.
+                    let _ = self.connection.rollback().await;
                     return Err(at(error));
                 }
             }

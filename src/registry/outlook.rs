@@ -56,13 +56,12 @@ impl Registry {
         Ok(if verdict.is_compatible { Outlook::Fits } else { Outlook::Refused(verdict.messages.join("; ")) })
     }
 
-    /// The compatibility mode that counts for a subject, such as `BACKWARD`; none if the registry does not tell.
-    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>> {
-        let own = self.ask_for(Method::GET, &["config", subject], None, subject).await?;
-        let answer = match own {
-            Some(answer) => Some(answer),
-            None => self.ask_for(Method::GET, &["config"], None, subject).await?,
-        };
+    /// A subject's own compatibility mode, such as `BACKWARD`, or that of all which have none; none if it is not told.
+    pub async fn compatibility(&self, subject: Option<&str>) -> Result<Option<String>> {
+        let path = ["config", subject.unwrap_or_default()];
+        let path = if subject.is_some() { &path[..] } else { &path[..1] };
+        let subject = subject.unwrap_or_default();
+        let answer = self.ask_for(Method::GET, path, None, subject).await?;
         answer.map(|answer| parse::<Level>(&answer, subject).map(|level| level.level)).transpose()
     }
 

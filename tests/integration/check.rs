@@ -137,6 +137,12 @@ async fn a_schema_that_the_registry_will_refuse_is_told_before_the_first_row() {
     assert_eq!((code, failed.len()), (Some(1), 1), "{said}");
     let expected = format!("will refuse the schema for subject {}-value", stage.topic("t"));
     assert!(failed[0].contains(&expected) && said.contains("compatibility level"), "{said}");
+    // `schema` says the same of each.
+    for (table, next) in [("t", "refused"), ("k", "nullable")] {
+        let output = stage.strandline(&["schema", table, "--json"]);
+        let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&shown["value"]["next"], &shown["key"]["next"]), (&next.into(), &"there".into()), "{shown}");
+    }
     client.batch_execute("ALTER TABLE k DROP CONSTRAINT k_pkey, ADD PRIMARY KEY (b)").await.unwrap();
     let failed = messages(&checked(&stage).2, "failed");
     assert!(failed.iter().any(|one| one.contains(&format!("{}-key", stage.topic("k")))), "{failed:?}");

@@ -173,8 +173,11 @@ async fn rows_are_sent_again_with_a_default_where_that_is_asked_for() {
     }
 }
 
-/// ALTERs that rewrite no row, and what a row's fields are afterwards, of its `id`.
-const IN_MID_LOAD: &[(&str, &[(&str, fn(i64) -> Value)])] = &[
+/// A row's fields, each by its `id`.
+type Fields = &'static [(&'static str, fn(i64) -> Value)];
+
+/// ALTERs that rewrite no row, and what a row's fields are afterwards.
+const IN_MID_LOAD: &[(&str, Fields)] = &[
     ("", &[("id", int), ("v", text_of), ("n", twice)]),
     ("ALTER TABLE t ADD COLUMN a int", &[("id", int), ("v", text_of), ("n", twice), ("a", null)]),
     ("ALTER TABLE t RENAME COLUMN v TO w", &[("id", int), ("w", text_of), ("n", twice), ("a", null)]),

@@ -306,3 +306,44 @@ async fn types_with_several_counterparts_become_what_was_asked_for() {
         }
     }
 }
+
+/// The same of the other settings: as JSON, numbers and plain texts; as texts, maps and bytes.
+const OTHERS: &[(&str, &str, &str, &str)] = &[
+    ("int4[]", "'{1,NULL}'", "\"[1,null]\"", "\"{1,NULL}\""),
+    ("int4[]", "'[5:6]={7,8}'", "\"[7,8]\"", "\"[5:6]={7,8}\""),
+    ("text[]", "'{{a},{NULL}}'", "\"[[\"a\"],[null]]\"", "\"{{a},{NULL}}\""),
+    ("interval", "'1 mon 1 day'", "long 2716200000000", "\"P1M1D\""),
+    (
+        "uuid",
+        "'00000000-0000-0000-0000-00000000000f'",
+        "\"00000000-0000-0000-0000-00000000000f\"",
+        "bytes 0000000000000000000000000000000f",
+    ),
+    ("jsonb", "'[1]'", "\"[1]\"", "\"[1]\""),
+    ("hstore", "'a=>1,b=>NULL'", "\"{\"a\":\"1\",\"b\":null}\"", "{a: \"1\", b: null}"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrays_intervals_uuids_and_maps_become_what_was_asked_for() {
+    for (modes, first) in
+        [(["json", "numeric", "string", "string", "json"], true), (["string", "string", "bytes", "json", "map"], false)]
+    {
+        let stage = Stage::new("others");
+        let client = stage.client().await;
+        let has_hstore = client.batch_execute("CREATE EXTENSION hstore").await.is_ok();
+        let cases: Vec<_> = OTHERS.iter().filter(|case| has_hstore || case.0 != "hstore").collect();
+        let columns: Vec<String> = cases.iter().enumerate().map(|(at, case)| format!("c{at} {}", case.0)).collect();
+        let values: Vec<&str> = cases.iter().map(|case| case.1).collect();
+        let sql = format!("CREATE TABLE t ({}); INSERT INTO t VALUES ({})", columns.join(", "), values.join(", "));
+        client.batch_execute(&sql).await.unwrap();
+        let settings = ["array", "interval", "uuid", "json", "hstore"].iter().zip(modes);
+        let settings = settings.map(|(type_, mode)| format!("{type_}.handling.mode = '{mode}'\n"));
+        stage.configure(&settings.collect::<String>());
+        stage.run_once();
+        let record = &records(&stage.kafka, &stage.topic("t"))[0];
+        for (at, (type_, literal, one, other)) in cases.iter().enumerate() {
+            let expected = if first { one } else { other };
+            assert_eq!(text(&record.get(&format!("c{at}"))), **expected, "{literal} as {type_} with {modes:?}");
+        }
+    }
+}

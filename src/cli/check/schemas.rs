@@ -21,11 +21,13 @@ pub(super) async fn check(registry: &Registry, objects: &[Bound], findings: &mut
         );
         return;
     }
+    // Not telling is no failure.
+    let of_all = registry.compatibility(None).await.ok().flatten();
     let mut strict: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for object in objects {
         match of_object(registry, object).await {
             Ok(level) => {
-                if let Some(level) = level.filter(|level| hurts(level)) {
+                if let Some(level) = level.or_else(|| of_all.clone()).filter(|level| hurts(level)) {
                     strict.entry(level).or_default().push(&object.name);
                 }
             }
@@ -37,7 +39,7 @@ pub(super) async fn check(registry: &Registry, objects: &[Bound], findings: &mut
     }
 }
 
-/// The compatibility mode of an object's values, if its schemas can be registered.
+/// The compatibility mode of an object's values, where they have one of their own, if its schemas can be registered.
 async fn of_object(registry: &Registry, object: &Bound) -> Result<Option<String>> {
     if let Some((subject, schema)) = &object.key
         && let Outlook::Refused(why) = registry.outlook(subject, schema).await?
@@ -50,8 +52,7 @@ async fn of_object(registry: &Registry, object: &Bound) -> Result<Option<String>
     {
         return Err(refused(subject, why));
     }
-    // Not telling is no failure.
-    Ok(registry.compatibility(subject).await.ok().flatten())
+    Ok(registry.compatibility(Some(subject)).await.ok().flatten())
 }
 
 fn refused(subject: &str, why: String) -> Error {

@@ -86,7 +86,13 @@ async fn look(config: &Config, findings: &mut Findings, objects: &mut Vec<Bound>
             }
             None => match object(config, &survey, choice, findings).await {
                 Ok(bound) => objects.push(bound),
-                Err(error) => findings.failed("table", error),
+                Err(error) => {
+                    findings.failed("table", error);
+                    // One line, and not one for each table that is left.
+                    if survey.connection.client().is_closed() {
+                        break;
+                    }
+                }
             },
         }
     }
