@@ -128,13 +128,15 @@ impl State {
         if !said.load {
             return;
         }
+        let width = self.loads.keys().chain([object]).map(|name| name.chars().count()).max().unwrap_or_default();
         let load = self.loads.entry(object.clone()).or_insert_with(|| {
             let bar = all.insert_before(&self.line, ProgressBar::new(said.blocks));
             bar.set_style(load_style());
-            bar.set_prefix(object.clone());
             Load { bar, rows: 0 }
         });
         load.rows += said.rows;
+        // The bars begin in one column, the names before them.
+        load.bar.set_prefix(format!("{object:width$}"));
         load.bar.set_length(said.blocks);
         load.bar.set_position(said.read);
         let seconds = load.bar.elapsed().as_secs_f64().max(0.001);
@@ -165,7 +167,7 @@ impl State {
             let _ = write!(text, ", {}/s", HumanCount(self.rate.per_second));
         }
         if let Some(who) = &self.held_back {
-            let _ = write!(text, " · held back by {who}");
+            let _ = write!(text, " · held back by {}{who}", crate::cli::pid(who));
         }
         text
     }
@@ -301,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn bars_begin_in_one_column() {
+        let shown = screen(|| {
+            tracing::info!("started");
+            step("public.orders", true, 1000, 50);
+            step("a", true, 1000, 50);
+            step("public.orders", true, 1000, 100);
+            step("a", true, 1000, 100);
+        });
+        let columns: Vec<_> = shown.lines().take(2).map(|line| line.find('━')).collect();
+        assert!(columns[0].is_some() && columns[0] == columns[1], "{shown}");
+    }
+
+    #[test]
     fn what_has_caught_up_leaves_one_quiet_line() {
         let shown = screen(|| {
             tracing::info!("started");
@@ -310,7 +325,7 @@ mod tests {
             tracing::info!(pid = %"77", "held back by an open transaction: rows wait");
         });
         assert_eq!(shown.lines().count(), 1, "{shown}");
-        assert!(shown.contains("13 rows") && shown.ends_with("held back by 77"), "{shown}");
+        assert!(shown.contains("13 rows") && shown.ends_with("held back by pid 77"), "{shown}");
     }
 
     #[test]

@@ -42,6 +42,15 @@ pub(super) fn little_endian(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> 
     Ok(())
 }
 
+/// As one byte, the last bit in the lowest place, with two's complement's sign: of at most eight bits.
+pub(super) fn byte(field: &[u8]) -> Result<i8, Bad> {
+    let bits = Bits::read(field)?;
+    if bits.length > 8 {
+        return Err(Bad::Content);
+    }
+    Ok(bits.iter().fold(0_u8, |byte, bit| byte << 1 | u8::from(bit)).cast_signed())
+}
+
 /// As PostgreSQL prints them.
 pub(super) fn text(field: &[u8], text: &mut String) -> Result<(), Bad> {
     text.extend(Bits::read(field)?.iter().map(|bit| if bit { '1' } else { '0' }));
@@ -61,6 +70,13 @@ mod tests {
         let mut printed = String::new();
         text(&field, &mut printed).unwrap();
         assert_eq!(printed, "1000000001");
+    }
+
+    #[test]
+    fn eight_bits_are_a_byte_with_a_sign() {
+        assert_eq!(byte(&[0, 0, 0, 8, 0xff]), Ok(-1));
+        assert_eq!(byte(&[0, 0, 0, 3, 0b1010_0000]), Ok(5));
+        assert_eq!(byte(&[0, 0, 0, 9, 0xff, 0x80]), Err(Bad::Content));
     }
 
     #[test]

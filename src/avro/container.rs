@@ -36,12 +36,17 @@ pub(super) fn array(element: &Transcoder, declared: u16, field: &[u8], out: &mut
     let mut lengths = Vec::new();
     for _ in 0..dimensions {
         let length = i32::from_be_bytes(take(&mut rest)?);
-        // Only an array without dimensions is empty; so each element takes bytes, and no length can lie for long.
-        if length <= 0 {
+        // An empty array has no dimensions, but int2vector and oidvector, which have one of no length. So each element takes
+        // bytes, and no length can lie for long.
+        if length < i32::from(dimensions != 1) {
             return Err(Bad::Content);
         }
         lengths.push(length);
         let _lower_bound = take::<4>(&mut rest)?;
+    }
+    if lengths == [0] {
+        out.push(0);
+        return end(rest);
     }
     elements(element, &lengths, &mut rest, out)?;
     end(rest)
@@ -263,6 +268,12 @@ mod tests {
         assert_eq!(of(2).unwrap(), [4, 4, 2, 2, 2, 4, 0, 4, 0, 2, 8, 0, 0]);
         assert_eq!(of(1), Err(Bad::Dimensions));
         assert_eq!(put(|out| array(&Transcoder::Int4, 3, &words(&[0, 0, 23]), out)).unwrap(), [0]);
+        // An empty int2vector, and what no array can be.
+        let of = |field: &[i32]| put(|out| array(&Transcoder::Int4, field[0] as u16, &words(field), out));
+        assert_eq!(of(&[1, 0, 21, 0, 0]).unwrap(), [0]);
+        assert_eq!(of(&[1, 0, 21, -1, 0]), Err(Bad::Content));
+        assert_eq!(of(&[2, 0, 21, 0, 1, 1, 1]), Err(Bad::Content));
+        assert_eq!(of(&[1, 0, 21, 0, 0, 7]), Err(Bad::Length));
     }
 
     #[test]

@@ -284,6 +284,13 @@ impl Settings {
             }
             "jsonpath" => (avro("string", None), Transcoder::Jsonb),
             "bit" if typmod == 1 => (avro("boolean", None), Transcoder::Bit),
+            // A driver's byte, and its bytes without a name.
+            "bit" if plain && (2..=8).contains(&typmod) => {
+                let mut schema = avro("int", None);
+                schema.insert("connect.type".into(), "int8".into());
+                (schema, Transcoder::BitByte)
+            }
+            "bit" if plain && typmod > 8 => (avro("bytes", None), Transcoder::Bits),
             "bit" if typmod > 1 => (bits(typmod), Transcoder::Bits),
             "varbit" if typmod > 0 && profile == Profile::Debezium => (bits(typmod), Transcoder::Bits),
             "varbit" | "bit" => (avro("string", None), Transcoder::BitText),

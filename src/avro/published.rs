@@ -48,6 +48,7 @@ fn samples() -> Vec<Column> {
         ("jsonpath", "jsonpath", -1),
         ("xml", "xml", -1),
         ("bit(1)", "bit", 1),
+        ("bit(8)", "bit", 8),
         ("bit(10)", "bit", 10),
         ("bit varying(10)", "varbit", 10),
         ("bit varying", "varbit", -1),
@@ -190,7 +191,7 @@ fn summary(schema: &Value) -> String {
             let fields = fields.map(|field| format!("{} {}", field["name"].as_str().unwrap(), summary(&field["type"])));
             format!("record ({})", fields.collect::<Vec<_>>().join(", "))
         }
-        "int" if text("connect.type") == Some("int16") => "int (int16)".to_owned(),
+        "int" if text("connect.type").is_some() => format!("int ({})", text("connect.type").unwrap_or_default()),
         other => other.to_owned(),
     };
     match text("logicalType") {
@@ -216,7 +217,8 @@ fn markdown() -> String {
          is a union with null, and its default is null. Settings named `*.handling.mode`, `time.precision.mode` and\n\
          `objects.<alias>.columns.cast` choose otherwise. The same as schemas: `schemas/type-mapping/`.\n\n\
          What the profiles share with the connectors whose names they have are the types of fields. Where a connector drops a column, or\n\
-         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites.\n\
+         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites. Debezium's\n\
+         structures for box, lseg, path, polygon, circle, line and sparsevec are not built: they are text in every profile.\n\
          A domain is what it stands for. Arrays are as deep as declared; a value of another depth fails the object, and names the\n\
          column and `columns.cast`. Elements and fields that have no form of their own travel as text too. A composite of which a field\n\
          has none travels as one text.\n\n\
@@ -234,6 +236,96 @@ fn markdown() -> String {
         text.push('\n');
     }
     text
+}
+
+/// What those connectors' documentation and source say, where both have a form of it: not out of the mapping.
+const OF_CONNECT_JDBC: &[(&str, &str)] = &[
+    ("boolean", "boolean"),
+    ("bit(1)", "boolean"),
+    ("bit(8)", "int (int8)"),
+    ("bit(10)", "bytes"),
+    ("smallint", "int (int16)"),
+    ("integer", "int"),
+    ("bigint", "long"),
+    ("oid", "long"),
+    ("real", "float"),
+    ("double precision", "double"),
+    ("money", "double"),
+    ("numeric(12,2)", "bytes decimal(12,2)"),
+    ("text", "string"),
+    ("character varying(20)", "string"),
+    ("character(4)", "string"),
+    ("name", "string"),
+    ("an enum", "string"),
+    ("xml", "string"),
+    ("bytea", "bytes"),
+    ("date", "int `date` *Date*"),
+    ("time without time zone", "int `time-millis` *Time*"),
+    ("time with time zone", "int `time-millis` *Time*"),
+    ("timestamp without time zone", "long `timestamp-millis` *Timestamp*"),
+    ("timestamp with time zone", "long `timestamp-millis` *Timestamp*"),
+    ("json", "string"),
+    ("jsonb", "string"),
+    ("uuid", "string"),
+];
+const OF_DEBEZIUM: &[(&str, &str)] = &[
+    ("boolean", "boolean"),
+    ("bit(1)", "boolean"),
+    ("bit(10)", "bytes *Bits*"),
+    ("bit varying(10)", "bytes *Bits*"),
+    ("smallint", "int (int16)"),
+    ("integer", "int"),
+    ("bigint", "long"),
+    ("oid", "long"),
+    ("real", "float"),
+    ("double precision", "double"),
+    ("character varying(20)", "string"),
+    ("text", "string"),
+    ("citext (citext)", "string"),
+    ("numeric(12,2)", "bytes decimal(12,2)"),
+    ("numeric", "record (scale int, value bytes) *VariableScaleDecimal*"),
+    ("money", "bytes decimal(19,2)"),
+    ("date", "int *Date*"),
+    ("time(3) without time zone", "int *Time*"),
+    ("time without time zone", "long *MicroTime*"),
+    ("timestamp(3) without time zone", "long *Timestamp*"),
+    ("timestamp without time zone", "long *MicroTimestamp*"),
+    ("timestamp with time zone", "string *ZonedTimestamp*"),
+    ("time with time zone", "string *ZonedTime*"),
+    ("interval", "long *MicroDuration*"),
+    ("bytea", "bytes"),
+    ("json", "string *Json*"),
+    ("jsonb", "string *Json*"),
+    ("xml", "string *Xml*"),
+    ("uuid", "string *Uuid*"),
+    ("an enum", "string *Enum*"),
+    ("hstore (hstore)", "string *Json*"),
+    ("inet", "string"),
+    ("cidr", "string"),
+    ("macaddr", "string"),
+    ("macaddr8", "string"),
+    ("int4range", "string"),
+    ("daterange", "string"),
+    ("ltree (ltree)", "string *Ltree*"),
+    ("tsvector", "string *Tsvector*"),
+    ("point", "record (x double, y double, wkb bytes or null, srid int or null) *Point*"),
+    ("geometry (postgis)", "record (wkb bytes, srid int or null) *Geometry*"),
+    ("geography (postgis)", "record (wkb bytes, srid int or null) *Geography*"),
+    ("vector (vector)", "array of double *DoubleVector*"),
+    ("halfvec (vector)", "array of float *FloatVector*"),
+    ("integer[]", "array of int or null"),
+];
+
+#[test]
+fn the_profiles_have_the_types_of_those_connectors() {
+    let samples = samples();
+    for (profile, table) in [(Profile::ConnectJdbc, OF_CONNECT_JDBC), (Profile::Debezium, OF_DEBEZIUM)] {
+        for (declared, expected) in table {
+            let column = samples.iter().find(|column| column.declared == *declared).unwrap();
+            let mapped = map(column, &settings(profile), &mut Records::new("ns", Adjustment::Avro)).unwrap();
+            assert_eq!(summary(&Value::Object(mapped.schema)), *expected, "{declared} with {profile:?}");
+        }
+    }
 }
 
 /// Compares a file of the repository with what it should be, or writes it.

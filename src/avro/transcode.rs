@@ -60,6 +60,8 @@ pub(super) enum Transcoder {
     Mac,
     Bit,
     Bits,
+    /// At most eight bits, as Connect's int8.
+    BitByte,
     BitText,
     /// A record of x and y; or with Debezium's `wkb` and `srid`.
     Point,
@@ -222,6 +224,7 @@ impl Transcoder {
             Transcoder::Refusing { inner, .. } => inner.put(field, out)?,
             Transcoder::Bit => out.push(u8::from(bits::first(field)?)),
             Transcoder::Bits => bits::little_endian(field, out)?,
+            Transcoder::BitByte => put_long(bits::byte(field)?.into(), out),
             Transcoder::TimeTzMillis => {
                 let (micros, west) = timetz(field)?;
                 let utc = (micros + i64::from(west) * 1_000_000).rem_euclid(86_400_000_000);

@@ -221,7 +221,7 @@ Examples:
   strandline check -c shop.toml
   strandline run --once -c shop.toml --set tasks.max=2
 
-Exit codes: 0 done, 1 failed or refused, 2 configuration, 3 another instance took over, 130 second signal";
+Exit codes: 0 done, 1 failed or refused, 2 configuration, 3 taken over, 130 second signal";
 
 const EXIT_CODES: &str = "\
 Examples:
@@ -254,7 +254,8 @@ impl Args {
         match (&self.log, &self.command) {
             (Some(filter), _) => filter,
             (None, Command::Run { .. }) => "info",
-            (None, _) => "warn",
+            // What keeps librdkafka from the brokers is in the answer.
+            (None, _) => "warn,kafka=off",
         }
     }
 }

@@ -16,6 +16,7 @@ mod survey;
 mod table;
 
 pub use askpass::askpass;
+pub use objects::pid;
 
 pub use args::{Args, Command, Consent, Errors, Offsets};
 

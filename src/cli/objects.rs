@@ -174,20 +174,29 @@ fn to_text(config: &Config, stored: &StoredProgress, objects: &[Object<'_>], hol
             let name = object.choice.table.name.to_string();
             let why = why.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why);
             text.push_str(&format!("FAILED  {name}: {why}\n"));
+            if let Some(hint) = object.choice.refused.as_ref().and_then(|error| error.hint_text()) {
+                text.push_str(&format!("        to do: {hint}\n"));
+            }
         }
     }
     text
 }
 
+/// What stands before a holder's name: a prepared transaction has no pid.
+pub fn pid(who: &str) -> &'static str {
+    if who.chars().all(|one| one.is_ascii_digit()) { "pid " } else { "" }
+}
+
 /// `pid 77 (user app, database shop), 12 transactions ago`.
 pub fn holder_text(holder: &Holder) -> String {
-    let who = if holder.who.chars().all(|one| one.is_ascii_digit()) { "pid " } else { "" };
+    let who = pid(&holder.who);
     format!(
-        "{who}{} (user {}, database {}), which began {} transactions ago",
+        "{who}{} (user {}, database {}), which began {} transaction{} ago",
         holder.who,
         holder.user,
         holder.database,
-        thousands(holder.age.unsigned_abs())
+        thousands(holder.age.unsigned_abs()),
+        if holder.age == 1 { "" } else { "s" }
     )
 }
 
@@ -234,19 +243,26 @@ impl Object<'_> {
             "window": progress.map(|progress| if progress.ahead > 0 { "eager" } else { "settled" }),
             "transactions_ahead": progress.map(|progress| progress.ahead),
             "passes": progress.map(|progress| progress.passes),
-            "pass_at": progress.map(|progress| progress.pass_at).filter(|at| *at > 0),
+            "pass_at": progress.filter(|progress| progress.passes > 0).map(|progress| progress.pass_at),
         })
     }
 }
 
 impl Progress {
+    fn xids(&self) -> String {
+        let plural = if self.xids_behind == 1 { "" } else { "s" };
+        format!("{} xid{plural}", thousands(self.xids_behind))
+    }
+
     fn behind(&self) -> String {
         match self.seconds_behind {
             Some(time) if self.passes > 0 => format!("pass {}, {} ago", thousands(self.passes), seconds(time)),
             _ if self.caught_up => "0s".to_owned(),
             _ if self.ahead > 0 => format!("0s ({} transactions read ahead)", thousands(self.ahead as u64)),
-            Some(time) => format!("{} ({} xids)", seconds(time), thousands(self.xids_behind)),
-            None => format!("{} xids", thousands(self.xids_behind)),
+            // Nothing is delivered in full yet: the load's share says how far it is.
+            _ if self.xmin == 0 => "-".to_owned(),
+            Some(time) => format!("{} ({})", seconds(time), self.xids()),
+            None => self.xids(),
         }
     }
 }
@@ -275,6 +291,8 @@ mod tests {
         assert_eq!(progress(true, Some(0)).behind(), "0s");
         assert_eq!(progress(false, Some(61)).behind(), "1m 1s (1,234 xids)");
         assert_eq!(progress(false, None).behind(), "1,234 xids");
+        assert_eq!(Progress { xids_behind: 1, ..progress(false, Some(2)) }.behind(), "2s (1 xid)");
+        assert_eq!(Progress { xmin: 0, ..progress(false, None) }.behind(), "-");
     }
 
     #[test]

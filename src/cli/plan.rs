@@ -112,9 +112,13 @@ async fn estimate(
     prospect: &Prospect,
     stored: Option<&Watermark>,
 ) -> Result<Estimate> {
-    let copy = copy(choice, prospect, stored, &survey.moment, true);
-    let query = copy.trim_start_matches("COPY (").trim_end_matches(") TO STDOUT (FORMAT binary)");
-    survey.connection.explain(query).await
+    survey.connection.explain(&query(choice, prospect, stored, &survey.moment)).await
+}
+
+/// What is read of the whole table, as a query.
+pub(super) fn query(choice: &Choice, prospect: &Prospect, stored: Option<&Watermark>, moment: &Moment) -> String {
+    let copy = copy(choice, prospect, stored, moment, true);
+    copy.trim_start_matches("COPY (").trim_end_matches(") TO STDOUT (FORMAT binary)").to_owned()
 }
 
 /// The interval of an object; by the clock the shortest that counts is a minute.
@@ -149,6 +153,30 @@ fn interval(bytes: u64, wanted: Duration) -> Interval {
     Interval { sweep, every, kept: every == wanted }
 }
 
+/// What follows where that is less often than was asked for.
+pub(super) fn too_often(bytes: u64, wanted: Duration) -> Option<String> {
+    let Interval { sweep, every, kept } = interval(bytes, wanted);
+    (!kept).then(|| {
+        format!(
+            "{} are read to find its changed rows, about {:.1} s each time and at most 5 % of the time: every {} instead of {}; \
+             a mode with a cursor and an index costs what changed",
+            size(bytes),
+            sweep.as_secs_f64(),
+            humantime::format_duration(rounded(every)),
+            humantime::format_duration(wanted)
+        )
+    })
+}
+
+/// To seconds, where there are any.
+fn rounded(time: Duration) -> Duration {
+    if time.as_secs() > 0 {
+        Duration::from_secs(time.as_secs())
+    } else {
+        Duration::from_millis(time.as_millis() as u64)
+    }
+}
+
 fn to_text(name: &str, plan: &Result<Plan<'_>>) -> String {
     let plan = match plan {
         Ok(plan) => plan,
@@ -163,7 +191,7 @@ fn to_text(name: &str, plan: &Result<Plan<'_>>) -> String {
         (_, true) => format!("every {wanted}, as configured"),
         (_, false) => format!(
             "every {} instead of {wanted}: finding changed rows reads the table, at most 5 % of the time",
-            humantime::format_duration(Duration::from_secs(every.as_secs()))
+            humantime::format_duration(rounded(*every))
         ),
     };
     let size = match plan.choice.query {

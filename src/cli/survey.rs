@@ -64,9 +64,23 @@ impl Survey {
         let shaped = choice.polling.shape.apply(description);
         let checked = shaped.and_then(|shaped| choice.polling.mode.check(false, &shaped).map(|()| shaped));
         if checked.is_err() {
-            self.connection.rollback().await?;
+            // What went wrong counts, not that the connection is gone now.
+            let _ = self.connection.rollback().await;
         }
         checked
+    }
+
+    /// How rows of this description are encoded; `all_nullable` as a registry may make it.
+    pub fn encoder(
+        &self,
+        config: &Config,
+        choice: &Choice,
+        description: &Description,
+        all_nullable: bool,
+    ) -> Result<Encoder> {
+        let names = RecordNames::new(&config.topic.prefix, &choice.table.name, config.adjustment);
+        let settings = Settings { money_scale: self.session.money_scale, handling: config.handling, all_nullable };
+        Encoder::new(&names, description, &settings).map_err(|error| error.object(choice.table.name.to_string()))
     }
 
     /// Opens the object's next chunk, to be closed with [`Connection::rollback`]: the lock is held until then.
@@ -80,20 +94,18 @@ impl Survey {
         }
         let at = |error: Error| error.object(choice.table.name.to_string());
         let stored = stored.filter(|stored| stored.table == choice.table.oid);
-        let names = RecordNames::new(&config.topic.prefix, &choice.table.name, config.adjustment);
-        let settings =
-            Settings { money_scale: self.session.money_scale, handling: config.handling, ..Settings::default() };
         if let Some(query) = &choice.query {
             let (_, description) = match self.connection.open_query(&config.tables.schema, query).await {
                 Ok(opened) => opened,
                 Err(error) => {
-                    self.connection.rollback().await?;
+                    // What went wrong counts, not that the connection is gone now.
+                    let _ = self.connection.rollback().await;
                     return Err(at(error));
                 }
             };
             let description = choice.polling.shape.apply(description).map_err(at)?;
             choice.polling.mode.check(true, &description).map_err(at)?;
-            let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
+            let encoder = self.encoder(config, choice, &description, false)?;
             let work =
                 Work { leaf: 0, window: Window { from: 0, to: self.moment.snapshot.xmin }, stream: Stream::Settled };
             return Ok(Prospect { source: None, work, head: None, description, encoder });
@@ -114,13 +126,14 @@ impl Survey {
                     lock = false;
                 }
                 Err(error) => {
-                    self.connection.rollback().await?;
+                    // What went wrong counts, not that the connection is gone now.
+                    let _ = self.connection.rollback().await;
                     return Err(at(error));
                 }
             }
         };
         let description = self.fitting(choice, head.description.clone()).await.map_err(at)?;
-        let encoder = Encoder::new(&names, &description, &settings).map_err(at)?;
+        let encoder = self.encoder(config, choice, &description, false)?;
         let by_index = |stored: &Watermark| {
             let cursor = choice.polling.mode.cursor()?;
             stored.bounds.index(cursor, window)

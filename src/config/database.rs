@@ -101,9 +101,17 @@ impl Database {
                 parameters.set(name, path.display().to_string());
             }
         }
-        libpq::fill(&mut parameters, lookup).map_err(|needs| Fault { key: "database", needs })?;
-        let mut target = Target::of(&parameters, application, self.connect_timeout, lookup)
-            .map_err(|(name, needs)| Fault { key: self.key_of(name), needs })?;
+        let taken = libpq::fill(&mut parameters, lookup).map_err(|needs| Fault { key: "database", needs })?;
+        let mut target =
+            Target::of(&parameters, application, self.connect_timeout, lookup).map_err(|(name, needs)| {
+                // Found in the surroundings, not in the file.
+                match taken.iter().find(|(own, _)| *own == name || name.is_empty() && needs.contains(own)) {
+                    Some((_, variable)) => {
+                        Fault { key: "database", needs: format!("{needs} (the variable {variable} is set)") }
+                    }
+                    None => Fault { key: self.key_of(name), needs },
+                }
+            })?;
         target.sslrootcert_load = self.sslrootcert_load;
         if let Some(ssh) = &self.ssh {
             let secret = |key: &'static str, raw: &Option<Secret>| {
@@ -214,6 +222,18 @@ mod tests {
         assert_eq!(database.resolve("a").unwrap().wanted, SessionAttrs::Standby);
         database.parameters = vec![("sslnegotiation", "direct".to_owned())];
         assert!(database.resolve("a").unwrap_err().to_string().contains("database.sslnegotiation"));
+    }
+
+    #[test]
+    fn what_a_variable_says_is_not_blamed_on_the_file() {
+        for (variable, value) in [("PGSSLMODE", "ful"), ("PGCONNECT_TIMEOUT", "soon"), ("PGPORT", "x")] {
+            let lookup = |name: &str| (name == variable).then(|| value.to_owned());
+            let fault = database("postgres://db/x").resolve_with("a", &lookup).err().unwrap();
+            assert!(fault.key == "database" && fault.needs.contains(variable), "{}: {}", fault.key, fault.needs);
+        }
+        let lookup = |name: &str| (name == "PGSSLMODE").then(|| "ful".to_owned());
+        let fault = database("postgres://db/x?port=x").resolve_with("a", &lookup).err().unwrap();
+        assert_eq!(fault.key, "database.url");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::parameter::Parameters;
+use super::parameter::{Parameters, Taken};
 use super::placeholder::Lookup;
 
-/// Fills in what is missing: from a service first, then from the variables. An error says what would be right.
-pub(super) fn fill(parameters: &mut Parameters, lookup: &Lookup<'_>) -> Result<(), String> {
+/// Fills in what is missing: from a service first, then from the variables, which it tells. An error says what would be
+/// right.
+pub(super) fn fill(parameters: &mut Parameters, lookup: &Lookup<'_>) -> Result<Taken, String> {
     let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
     if let Some(name) = parameters.get("service").map(str::to_owned).or_else(|| set("PGSERVICE")) {
         parameters.or(service(&name, lookup)?);
@@ -119,7 +120,7 @@ mod tests {
         let mut parameters = super::super::url::parse(url).unwrap();
         let lookup =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        fill(&mut parameters, &lookup).map(|()| parameters)
+        fill(&mut parameters, &lookup).map(|_| parameters)
     }
 
     #[test]

@@ -76,6 +76,9 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("replication", "", "no such parameter; Strandline needs no replication"),
 ];
 
+/// Parameters, each with the variable that says it.
+pub(super) type Taken = Vec<(&'static str, &'static str)>;
+
 /// What has been said of a connection, by libpq's names. Values are texts until they are needed.
 #[derive(Clone, Default)]
 pub(super) struct Parameters(BTreeMap<&'static str, String>);
@@ -114,18 +117,20 @@ impl Parameters {
         }
     }
 
-    /// Takes from the `PG…` variables what is not said here.
-    pub fn or_variables(&mut self, set: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    /// Takes from the `PG…` variables what is not said here; which parameters, and by which variable.
+    pub fn or_variables(&mut self, set: impl Fn(&str) -> Option<String>) -> Result<Taken, String> {
+        let mut taken = Taken::new();
         for (name, variable) in KNOWN.iter().filter(|(_, variable)| !variable.is_empty()) {
             if self.get(name).is_none()
                 && let Some(value) = set(variable)
             {
                 self.0.insert(name, value);
+                taken.push((name, variable));
             }
         }
         match REFUSED.iter().find(|(_, variable, _)| !variable.is_empty() && set(variable).is_some()) {
             Some((_, variable, instead)) => Err(format!("{instead} (the variable {variable} is set)")),
-            None => Ok(()),
+            None => Ok(taken),
         }
     }
 

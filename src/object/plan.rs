@@ -72,15 +72,6 @@ impl Plan {
                  `strandline offsets reset` loads the table again"
             );
         }
-        let name = |at: &usize| description.columns.get(*at).map(|column| column.name.as_str());
-        tracing::info!(
-            object = %object.name, topic = %object.topic, columns = description.columns.len(),
-            key = %description.key.iter().filter_map(name).collect::<Vec<_>>().join(","),
-            schema_id = value, "planned"
-        );
-        if description.key.is_empty() {
-            tracing::warn!(object = %object.name, "it has no key: records carry none, and versions of a row cannot be told to belong together");
-        }
         let largest = admin.largest(&config.kafka, &object.topic).await.map_err(at)?;
         let cut: &[String] = match &object.polling.oversize {
             Oversize::Truncate(columns) => columns,
@@ -99,7 +90,16 @@ impl Plan {
             }
             None => 0,
         };
-        Ok(Plan { description, encoder, largest, largest_letter, guard })
+        let plan = Plan { description, encoder, largest, largest_letter, guard };
+        let key = plan.key_names();
+        tracing::info!(
+            object = %object.name, topic = %object.topic, columns = plan.description.columns.len(),
+            key = %key.join(","), schema_id = value, "planned"
+        );
+        if key.is_empty() {
+            tracing::warn!(object = %object.name, "it has no key: records carry none, and versions of a row cannot be told to belong together");
+        }
+        Ok(plan)
     }
 
     /// The names of the key's columns.

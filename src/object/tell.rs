@@ -88,7 +88,7 @@ impl Object {
     pub fn finish(&mut self, moment: Option<&Moment>) {
         let Some(clock) = self.sweep.take() else { return };
         let xmin = self.pending.floor(self.leaves());
-        let seconds = clock.started.elapsed().as_secs_f64();
+        let seconds = (clock.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let behind = moment.map_or(0, |moment| moment.snapshot.xmax.saturating_sub(xmin));
         if self.is_in_passes() && self.polling.mode != Mode::Bulk && clock.rows == 0 {
             tracing::debug!(object = %self.name, seconds, "nothing new");

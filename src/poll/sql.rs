@@ -56,6 +56,11 @@ pub fn session() -> &'static str {
      CURRENT_USER AS role, coalesce(pg_catalog.host(pg_catalog.inet_client_addr()), '') AS address"
 }
 
+/// What the server's clock shows, in milliseconds since 1970.
+pub fn clock() -> &'static str {
+    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::pg_catalog.int8 AS clock"
+}
+
 /// How far the log is on disk.
 pub fn flushed() -> &'static str {
     "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \

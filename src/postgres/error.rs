@@ -114,6 +114,12 @@ const TLS: Meaning = meaning(
     "TLS with the server fails",
     "check database.sslmode and database.sslrootcert: the authority and, for verify-full, the host's name must fit the server's certificate",
 );
+const NEEDS_TLS: Meaning = meaning(
+    Kind::Refused,
+    1023,
+    "the server takes no connection without TLS",
+    "set database.sslmode = \"require\", or verify-full with the provider's authority",
+);
 const CERTIFICATE: Meaning = meaning(
     Kind::Refused,
     1023,
@@ -227,6 +233,9 @@ fn of_state(state: &SqlState, text: &str, phase: Phase) -> Meaning {
         ("28P01", _) => PASSWORD,
         (_, "28") if text.contains("pg_hba.conf") => HBA,
         (_, "28") if text.contains("certificate") => CERTIFICATE,
+        _ if connecting && wants_tls(text) => NEEDS_TLS,
+        // Every method but the password's own has this code: PAM, LDAP, the clouds' tokens.
+        (_, "28") if text.contains("authentication failed") || text.contains("credentials") => PASSWORD,
         (_, "28") => NO_ROLE,
         ("3D000", _) => NO_DATABASE,
         ("42501", _) if connecting => NO_DATABASE,
@@ -241,7 +250,7 @@ fn of_state(state: &SqlState, text: &str, phase: Phase) -> Meaning {
         // Poolers have one code for everything they refuse, and older ones say why in words alone.
         ("08P01", _) if connecting => of_pooler(text),
         (_, "08") => BROKEN,
-        ("XX000", _) if connecting && text.contains("Tenant or user not found") => NO_ROLE,
+        ("XX000", _) if connecting => of_gateway(text),
         ("XX001" | "XX002", _) => DAMAGED,
         (_, "58" | "XX") => SYSTEM,
         _ if connecting => SETTING,
@@ -253,12 +262,42 @@ fn of_state(state: &SqlState, text: &str, phase: Phase) -> Meaning {
     }
 }
 
+/// Azure's, Neon's and Supabase's words.
+fn wants_tls(text: &str) -> bool {
+    let text = text.to_lowercase();
+    text.contains("ssl connection is required") || text.contains("connection is insecure")
+}
+
+/// What stands before a cloud's servers has one code for all that it says.
+fn of_gateway(text: &str) -> Meaning {
+    let says = |words: &str| text.to_lowercase().contains(words);
+    if says("tenant or user not found") {
+        NO_ROLE
+    } else if says("max client") || says("max clients") {
+        TOO_MANY
+    } else if says("endpoint could not be found") || says("database not found") {
+        NO_DATABASE
+    } else if says("endpoint id") || says("sni") {
+        SETTING
+    } else if says("password") || says("authentication") {
+        PASSWORD
+    } else {
+        SYSTEM
+    }
+}
+
 fn of_pooler(text: &str) -> Meaning {
     let says = |words: &str| text.to_lowercase().contains(words);
-    if says("no such database") {
+    if says("no such database") || says("does not allow connections") {
         NO_DATABASE
     } else if says("no such user") {
         NO_ROLE
+    } else if says("no more connections") || says("query_wait_timeout") {
+        TOO_MANY
+    } else if says("endpoint id") {
+        SETTING
+    } else if says("login has been failing") || says("login_timeout") {
+        UNREACHABLE
     } else if says("auth") || says("password") {
         PASSWORD
     } else if says("startup parameter") {
@@ -383,6 +422,94 @@ mod tests {
             ("99999", "", Connected, OTHER),
         ] {
             assert_eq!(of_state(&SqlState::from_code(code), text, phase), expected, "{code} {text}");
+        }
+    }
+
+    /// Their words as their documentation and their users quote them.
+    #[test]
+    fn managed_services_and_poolers_are_understood_in_their_own_words() {
+        for (whose, code, text, expected) in [
+            ("Heroku", "53300", "too many connections for role \"u4f\"", TOO_MANY),
+            ("Heroku", "28000", "no pg_hba.conf entry for host \"10.1.2.3\", user \"u\", database \"d\", SSL off", HBA),
+            (
+                "Heroku",
+                "28000",
+                "no pg_hba.conf entry for host \"10.1.2.3\", user \"u\", database \"d\", no encryption",
+                HBA,
+            ),
+            ("Heroku", "28P01", "password authentication failed for user \"u4f\"", PASSWORD),
+            ("Heroku", "42501", "permission denied for database \"d1\"", NO_DATABASE),
+            ("RDS", "28000", "PAM authentication failed for user \"reader\"", PASSWORD),
+            ("RDS", "28000", "pg_hba.conf rejects connection for host \"10.0.0.1\", user \"u\", no encryption", HBA),
+            ("RDS", "53300", "remaining connection slots are reserved for rds_superuser connections", TOO_MANY),
+            (
+                "RDS Proxy",
+                "28000",
+                "This RDS proxy has no credentials for the role reader. Check the credentials for this role and try again.",
+                PASSWORD,
+            ),
+            ("Aurora", "57P01", "terminating connection due to administrator command", STARTING),
+            (
+                "Cloud SQL",
+                "28000",
+                "Cloud SQL IAM user authentication failed for user \"reader@project.iam\"",
+                PASSWORD,
+            ),
+            ("Cloud SQL", "28000", "connection requires a valid client certificate", CERTIFICATE),
+            (
+                "Cloud SQL",
+                "53300",
+                "remaining connection slots are reserved for non-replication superuser connections",
+                TOO_MANY,
+            ),
+            ("Azure", "28000", "SSL connection is required. Please specify SSL options and retry.", NEEDS_TLS),
+            (
+                "Azure",
+                "28000",
+                "no pg_hba.conf entry for host \"1.2.3.4\", user \"u\", database \"d\", no encryption",
+                HBA,
+            ),
+            ("Azure", "53300", "remaining connection slots are reserved for azure replication users", TOO_MANY),
+            ("Supabase", "XX000", "Tenant or user not found", NO_ROLE),
+            (
+                "Supabase",
+                "XX000",
+                "MaxClientsInSessionMode: max clients reached - in Session mode max clients are limited to pool_size",
+                TOO_MANY,
+            ),
+            ("Supabase", "XX000", "Max client connections reached", TOO_MANY),
+            ("Supabase", "28000", "SSL connection is required", NEEDS_TLS),
+            ("Neon", "28000", "connection is insecure (try using `sslmode=require`)", NEEDS_TLS),
+            ("Neon", "08P01", "connection is insecure (try using `sslmode=require`)", NEEDS_TLS),
+            (
+                "Neon",
+                "08P01",
+                "Endpoint ID is not specified. Either please upgrade the postgres client library (libpq) for SNI support",
+                SETTING,
+            ),
+            (
+                "Neon",
+                "XX000",
+                "The requested endpoint could not be found, or you don't have access to it.",
+                NO_DATABASE,
+            ),
+            ("Aiven", "53300", "sorry, too many clients already", TOO_MANY),
+            ("pgbouncer", "08P01", "no such database: x", NO_DATABASE),
+            ("pgbouncer", "08P01", "database does not allow connections: x", NO_DATABASE),
+            ("pgbouncer", "08P01", "no such user: u", NO_ROLE),
+            ("pgbouncer", "08P01", "SASL authentication failed", PASSWORD),
+            ("pgbouncer", "28P01", "password authentication failed", PASSWORD),
+            ("pgbouncer", "08P01", "wrong password type", PASSWORD),
+            ("pgbouncer", "08P01", "no more connections allowed (max_client_conn)", TOO_MANY),
+            ("pgbouncer", "53300", "no more connections allowed (max_client_conn)", TOO_MANY),
+            ("pgbouncer", "08P01", "unsupported startup parameter: options", POOLER_PARAMETER),
+            ("pgbouncer", "08P01", "unsupported startup parameter in options: jit", POOLER_PARAMETER),
+            ("pgbouncer", "08P01", "query_wait_timeout", TOO_MANY),
+            ("pgbouncer", "08P01", "client_login_timeout (server down)", UNREACHABLE),
+            ("pgbouncer", "08P01", "server login has been failing, try again later (server_login_retry)", UNREACHABLE),
+            ("pgbouncer", "08P01", "pgbouncer cannot connect to server", UNREACHABLE),
+        ] {
+            assert_eq!(of_state(&SqlState::from_code(code), text, Connecting), expected, "{whose}: {code} {text}");
         }
     }
 

@@ -39,6 +39,11 @@ impl Connection {
         estimate(text).ok_or_else(unreadable)
     }
 
+    /// Whether a query would be run, rights, row security and unpopulated views considered: it is begun, and no row is read.
+    pub async fn would_run(&self, query: &str) -> Result<()> {
+        self.rows(&format!("SELECT FROM (\n{query}\n) AS \"query\" LIMIT 0")).await.map(drop)
+    }
+
     /// How many bytes these tables' rows take on disk, without indexes and what is stored out of line.
     pub async fn size(&self, leaves: &[u32]) -> Result<u64> {
         match self.rows(&sql::size(leaves)).await?.first() {

@@ -56,7 +56,11 @@ fn refused(error: Error) -> Error {
         Kind::Transient | Kind::Io | Kind::Refused => error,
         kind => Error::new(kind, "PostgreSQL does not take the query")
             .hint("it is read as SELECT * FROM (your query): run that in psql, as the connector's role")
-            .because(error),
+            // What the statement's error means for a table does not hold for a query: the server's words do.
+            .because(match error.cause_text() {
+                Some(_) => error.causes(),
+                None => error.to_string(),
+            }),
     }
 }
 

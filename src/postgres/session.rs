@@ -86,6 +86,11 @@ impl Connection {
         moment(&self.row(&sql::moment()).await?)
     }
 
+    /// What the server's clock shows, in milliseconds since 1970.
+    pub async fn clock(&self) -> Result<i64> {
+        read(&self.row(sql::clock()).await?, "clock")
+    }
+
     /// The transactions that run in this database, by virtual id.
     pub async fn running(&self) -> Result<Vec<String>> {
         let running: String = read(&self.row(sql::running()).await?, "running")?;

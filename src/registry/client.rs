@@ -187,6 +187,11 @@ impl Registry {
         })
     }
 
+    /// Whether nothing is ever registered, only looked for.
+    pub(super) fn takes_what_is_there(&self) -> bool {
+        self.use_latest || !self.auto_register
+    }
+
     /// Whether it answers.
     pub async fn reach(&self) -> Result<()> {
         self.ask(Method::GET, &["subjects"], None, "").await.map(drop)
@@ -197,8 +202,8 @@ impl Registry {
         answer.ok_or_else(|| Error::new(Kind::Schema, format!("the registry does not know subject {subject}")))
     }
 
-    /// `None`: there is no such subject or version.
-    async fn ask_for(
+    /// `None`: there is no such subject or version, or it has no setting of its own.
+    pub(super) async fn ask_for(
         &self,
         method: Method,
         path: &[&str],
@@ -226,7 +231,7 @@ impl Registry {
                         answer.headers().get(LOCATION).and_then(|text| text.to_str().ok()).map(crate::config::redact);
                     let text = answer.text().await.unwrap_or_default();
                     let refusal: Refusal = serde_json::from_str(&text).unwrap_or_default();
-                    if matches!(refusal.error_code, 40401..=40403) {
+                    if matches!(refusal.error_code, 40401..=40403 | 40408) {
                         return Ok(None);
                     }
                     last = refused(status, refusal, elsewhere.as_deref(), subject, base);

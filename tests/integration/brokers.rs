@@ -19,14 +19,14 @@ use crate::authority::{Certified, rsa};
 use crate::stage::Stage;
 use crate::topic::records;
 
-struct Brokers {
-    kafka: Kafka,
+pub struct Brokers {
+    pub kafka: Kafka,
     directory: tempfile::TempDir,
     tokens: &'static Tokens,
 }
 
 /// An endpoint that gives tokens, and tells by which key they are signed.
-struct Tokens {
+pub struct Tokens {
     address: String,
     key: Certified,
     given: AtomicUsize,
@@ -103,7 +103,7 @@ impl Tokens {
     }
 }
 
-fn brokers() -> &'static Brokers {
+pub fn brokers() -> &'static Brokers {
     static BROKERS: OnceLock<Brokers> = OnceLock::new();
     BROKERS.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ impl Brokers {
         stage
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
 

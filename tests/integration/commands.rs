@@ -205,46 +205,75 @@ async fn topics_are_routed_and_records_tell_their_origin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_tells_what_a_topic_will_do_to_its_object() {
-    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-    use rdkafka::client::DefaultClientContext;
-    let stage = Stage::new("outlook");
+async fn the_configuration_is_shown_with_who_wrote_it_and_without_secrets() {
+    let mut stage = Stage::new("shown");
+    stage.below.1 = "user = 'u'\npassword = 'canary'".to_owned();
+    stage.configure("tasks.max = 3");
+    let output = stage.with_env(
+        &["config", "--json", "--set", "poll.interval=2s"],
+        &[("STRANDLINE_TOPIC__PREFIX", "shop"), ("STRANDLINE_DATABASE__SSLPASSWORD", "canary")],
+    );
+    let shown = json(&output);
+    let file = stage.config().display().to_string();
+    for (key, value, origin) in [
+        ("tasks.max", "3", format!("{file}:1:7")),
+        ("poll.interval", "2s", "--set poll.interval".to_owned()),
+        ("topic.prefix", "shop", "$STRANDLINE_TOPIC__PREFIX".to_owned()),
+        ("source.stall", "5s", "default".to_owned()),
+    ] {
+        let found = &shown[key];
+        let (text, from) = (found["value"].to_string(), found["origin"].as_str().unwrap_or_default());
+        assert!(text.contains(value) && from.contains(&origin), "{key}: {found}");
+    }
+    assert!(!text(&output).contains("canary"));
+    // As a table: only what somebody wrote.
+    let written = text(&stage.strandline(&["config", "--set-only"]));
+    assert!(
+        written.starts_with("KEY") && written.contains("tasks.max") && !written.contains("source.stall"),
+        "{written}"
+    );
+    assert!(!written.contains("canary"), "{written}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completions_are_printed_for_each_shell_without_a_configuration() {
+    let stage = Stage::new("completed");
+    std::fs::remove_file(stage.config()).unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = stage.strandline(&["completions", shell]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("offsets") && said.contains("once"), "{shell}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_under_way_is_shown_by_its_share() {
+    let stage = Stage::new("share");
     let client = stage.client().await;
     client
-        .batch_execute("CREATE TABLE keyed (id int PRIMARY KEY); CREATE TABLE keyless (a int); CREATE TABLE fine (id int PRIMARY KEY)")
+        .batch_execute(
+            "CREATE TABLE slow (id int PRIMARY KEY) WITH (fillfactor = 10); INSERT INTO slow SELECT generate_series(1, 20000);
+             CREATE FUNCTION slow(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.0005); RETURN true; END $$",
+        )
         .await
         .unwrap();
-    let output = stage.strandline(&["check"]);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("will be made") && said.contains("0 failed, 0 warnings"),
-        "{said}"
-    );
-    let admin: AdminClient<DefaultClientContext> =
-        rdkafka::ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap();
-    let (keyed, keyless, offsets) = (stage.topic("keyed"), stage.topic("keyless"), format!("{}-offsets", stage.name));
-    let topics = [
-        NewTopic::new(&keyed, 1, TopicReplication::Fixed(1))
-            .set("cleanup.policy", "delete")
-            .set("retention.ms", "7200000"),
-        NewTopic::new(&keyless, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact"),
-        NewTopic::new(&offsets, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "delete"),
-    ];
-    for made in admin.create_topics(&topics, &AdminOptions::new()).await.unwrap() {
-        made.unwrap();
-    }
-    let output = stage.strandline(&["check"]);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    for words in [
-        "public.keyed",
-        "after 2 h",
-        "public.keyless",
-        "is compacted",
-        "cleanup.policy `delete`",
-        "2 failed, 1 warnings",
-    ] {
-        assert!(said.contains(words), "{words}: {said}");
-    }
-    eprintln!("{said}");
+    stage.configure("objects.slow = { table = 'slow', where = 'public.slow(id)' }");
+    let mut running = stage.run(&[]);
+    running.await_log("step object=public.slow");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let object = loop {
+        let shown = json(&stage.strandline(&["objects", "--json"]));
+        let object = object(&shown, "public.slow").clone();
+        if object["state"] == "LOADING" && object["rows"].as_u64() > Some(0) {
+            assert_eq!(shown["state"], "RUNNING");
+            break object;
+        }
+        assert!(std::time::Instant::now() < deadline, "{shown}");
+    };
+    let percent = object["percent"].as_f64().unwrap();
+    assert!((0.1..100.0).contains(&percent) && object["caught_up"] == false, "{object}");
+    let table = text(&stage.strandline(&["objects"]));
+    assert!(table.contains("LOADING ") && table.contains(" %  "), "{table}");
+    running.kill();
 }

@@ -20,13 +20,13 @@ use crate::stage::{Stage, connect, until};
 use crate::topic::records;
 
 /// A server with a door for every role, and TLS under a certificate for 127.0.0.1.
-struct Door {
-    postgres: Postgres,
+pub struct Door {
+    pub postgres: Postgres,
     /// Trusts an authority that has nothing to do with it, and the server's, in this order.
     bundle: PathBuf,
     /// Trusts the first of them alone.
     stranger: PathBuf,
-    directory: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 const HBA: &str = "\
@@ -39,74 +39,78 @@ hostssl all  certain           127.0.0.1/32  cert
 host    all  rejected          127.0.0.1/32  reject
 ";
 
-fn door() -> &'static Door {
+pub fn door() -> &'static Door {
     static DOOR: OnceLock<Door> = OnceLock::new();
-    DOOR.get_or_init(|| {
-        let postgres = Postgres::start(PostgresOptions::default());
-        let directory = tempfile::tempdir().unwrap();
-        let (stranger, authority) = (Certified::authority("stranger"), Certified::authority("authority"));
-        let server = authority.sign("server", rsa(), &["127.0.0.1", "db.example"]);
-        let write = |name: &str, content: Vec<u8>| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, content).unwrap();
-            path
-        };
-        let bundle = write("bundle.pem", [stranger.pem(), authority.pem()].concat());
-        let stranger = write("stranger.pem", stranger.pem());
-        let data = postgres.data_dir();
-        write("authority.der", authority.certificate.to_der().unwrap());
-        for (form, key) in [("rsa", rsa()), ("ec", ec()), ("ed25519", ed25519())] {
-            let certain = authority.sign("certain", key, &[]);
-            write(&format!("{form}.pem"), certain.pem());
-            write(&format!("{form}.der"), certain.certificate.to_der().unwrap());
-            write(&format!("{form}.key"), certain.key_pem());
-            write(&format!("{form}.key.der"), certain.key.private_key_to_der().unwrap());
-            let cipher = Cipher::aes_256_cbc();
-            write(&format!("{form}.encrypted"), certain.key.private_key_to_pem_pkcs8_passphrase(cipher, b"key-word").unwrap());
-            if let Ok(key) = certain.key.rsa() {
-                write("rsa.old", key.private_key_to_pem().unwrap());
-                write("rsa.old.encrypted", key.private_key_to_pem_passphrase(cipher, b"key-word").unwrap());
-            }
-            if let Ok(key) = certain.key.ec_key() {
-                write("ec.old", key.private_key_to_pem().unwrap());
-                write("ec.old.encrypted", key.private_key_to_pem_passphrase(cipher, b"key-word").unwrap());
-            }
+    // On a thread of its own: whoever asks first may be in a runtime already.
+    DOOR.get_or_init(|| std::thread::spawn(make_door).join().unwrap())
+}
+
+fn make_door() -> Door {
+    let postgres = Postgres::start(PostgresOptions::default());
+    let directory = tempfile::tempdir().unwrap();
+    let (stranger, authority) = (Certified::authority("stranger"), Certified::authority("authority"));
+    let server = authority.sign("server", rsa(), &["127.0.0.1", "db.example"]);
+    let write = |name: &str, content: Vec<u8>| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let bundle = write("bundle.pem", [stranger.pem(), authority.pem()].concat());
+    let stranger = write("stranger.pem", stranger.pem());
+    let data = postgres.data_dir();
+    write("authority.der", authority.certificate.to_der().unwrap());
+    for (form, key) in [("rsa", rsa()), ("ec", ec()), ("ed25519", ed25519())] {
+        let certain = authority.sign("certain", key, &[]);
+        write(&format!("{form}.pem"), certain.pem());
+        write(&format!("{form}.der"), certain.certificate.to_der().unwrap());
+        write(&format!("{form}.key"), certain.key_pem());
+        write(&format!("{form}.key.der"), certain.key.private_key_to_der().unwrap());
+        let cipher = Cipher::aes_256_cbc();
+        write(
+            &format!("{form}.encrypted"),
+            certain.key.private_key_to_pem_pkcs8_passphrase(cipher, b"key-word").unwrap(),
+        );
+        if let Ok(key) = certain.key.rsa() {
+            write("rsa.old", key.private_key_to_pem().unwrap());
+            write("rsa.old.encrypted", key.private_key_to_pem_passphrase(cipher, b"key-word").unwrap());
         }
-        give(data, "root.crt", &authority.pem());
-        give(data, "server.crt", &server.pem());
-        give(data, "server.key", &server.key_pem());
-        give(data, "pg_hba.conf", HBA.as_bytes());
-        let door = Door { postgres, bundle, stranger, directory };
-        block_on(async {
-            let client = door.superuser().await;
-            client
-                .client()
-                .batch_execute(
-                    "CREATE ROLE scram LOGIN PASSWORD 'hunter2'; CREATE ROLE sleeper NOLOGIN; CREATE ROLE out LOGIN;
-                     CREATE ROLE tls LOGIN; CREATE ROLE plain LOGIN; CREATE ROLE certain LOGIN; CREATE ROLE rejected LOGIN; CREATE ROLE nobody LOGIN;",
-                )
-                .await
-                .unwrap();
-            for statement in [
-                "CREATE DATABASE closed",
-                "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
-                "ALTER SYSTEM SET ssl_ca_file = 'root.crt'",
-                "ALTER SYSTEM SET ssl = on",
-                "SELECT pg_reload_conf()",
-            ] {
-                client.client().batch_execute(statement).await.unwrap();
-            }
-            // The reload is under way: it has happened when the server offers TLS to a new connection.
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while let Err(error) =
-                Connection::open(&door.database("tls", "", "postgres", SslMode::Require), "test").await
-            {
-                assert!(Instant::now() < deadline, "{}", error.report());
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        });
-        door
-    })
+        if let Ok(key) = certain.key.ec_key() {
+            write("ec.old", key.private_key_to_pem().unwrap());
+            write("ec.old.encrypted", key.private_key_to_pem_passphrase(cipher, b"key-word").unwrap());
+        }
+    }
+    give(data, "root.crt", &authority.pem());
+    give(data, "server.crt", &server.pem());
+    give(data, "server.key", &server.key_pem());
+    give(data, "pg_hba.conf", HBA.as_bytes());
+    let door = Door { postgres, bundle, stranger, directory };
+    block_on(async {
+        let client = door.superuser().await;
+        client
+            .client()
+            .batch_execute(
+                "CREATE ROLE scram LOGIN PASSWORD 'hunter2'; CREATE ROLE sleeper NOLOGIN; CREATE ROLE out LOGIN;
+                 CREATE ROLE tls LOGIN; CREATE ROLE plain LOGIN; CREATE ROLE certain LOGIN; CREATE ROLE rejected LOGIN; CREATE ROLE nobody LOGIN;",
+            )
+            .await
+            .unwrap();
+        for statement in [
+            "CREATE DATABASE closed",
+            "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
+            "ALTER SYSTEM SET ssl_ca_file = 'root.crt'",
+            "ALTER SYSTEM SET ssl = on",
+            "SELECT pg_reload_conf()",
+        ] {
+            client.client().batch_execute(statement).await.unwrap();
+        }
+        // The reload is under way: it has happened when the server offers TLS to a new connection.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = Connection::open(&door.database("tls", "", "postgres", SslMode::Require), "test").await {
+            assert!(Instant::now() < deadline, "{}", error.report());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    door
 }
 
 impl Door {

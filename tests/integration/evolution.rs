@@ -36,6 +36,7 @@ const ALTERS: &[(&str, &str, &str)] = &[
     ("ALTER TABLE t RENAME COLUMN a TO a2", "a2", "int or null"),
     ("ALTER TABLE t DROP COLUMN b", "b", ""),
     ("ALTER TABLE t ALTER COLUMN v TYPE varchar(40)", "v", "string or null"),
+    ("ALTER TABLE t ALTER COLUMN v TYPE varchar(80)", "v", "string or null"),
     ("ALTER TABLE t ALTER COLUMN c TYPE bigint", "c", "long"),
     ("ALTER TABLE t ALTER COLUMN c DROP NOT NULL", "c", "long or null"),
     ("ALTER TYPE mood ADD VALUE 'glad'", "m", "string or null"),
@@ -132,7 +133,7 @@ async fn an_incompatible_change_fails_its_object_alone_with_the_registrys_reason
         .await
         .unwrap();
     let mut running = stage.run(&[]);
-    running.await_log("caught_up");
+    running.await_log_of(3, "caught_up");
     client.batch_execute("ALTER TABLE t ALTER COLUMN n TYPE text; INSERT INTO t VALUES (2, 'two')").await.unwrap();
     client
         .batch_execute("ALTER TABLE k DROP CONSTRAINT k_pkey, ADD PRIMARY KEY (b); INSERT INTO k VALUES (2, 2)")
@@ -170,4 +171,194 @@ async fn rows_are_sent_again_with_a_default_where_that_is_asked_for() {
             assert!(all[2..].iter().all(|record| record.get("c") == Value::String("x".into())), "{all:?}");
         }
     }
+}
+
+/// A row's fields, each by its `id`.
+type Fields = &'static [(&'static str, fn(i64) -> Value)];
+
+/// ALTERs that rewrite no row, and what a row's fields are afterwards.
+const IN_MID_LOAD: &[(&str, Fields)] = &[
+    ("", &[("id", int), ("v", text_of), ("n", twice)]),
+    ("ALTER TABLE t ADD COLUMN a int", &[("id", int), ("v", text_of), ("n", twice), ("a", null)]),
+    ("ALTER TABLE t RENAME COLUMN v TO w", &[("id", int), ("w", text_of), ("n", twice), ("a", null)]),
+    ("ALTER TABLE t DROP COLUMN a", &[("id", int), ("w", text_of), ("n", twice)]),
+    ("ALTER TABLE t ADD COLUMN a real DEFAULT 1.5", &[("id", int), ("w", text_of), ("n", twice), ("a", fixed)]),
+    ("ALTER TABLE t ALTER COLUMN w TYPE varchar(99)", &[("id", int), ("w", text_of), ("n", twice), ("a", fixed)]),
+    ("ALTER TABLE t ALTER COLUMN n DROP NOT NULL", &[("id", int), ("w", text_of), ("n", twice), ("a", fixed)]),
+    ("ALTER TABLE t DROP COLUMN n", &[("id", int), ("w", text_of), ("a", fixed)]),
+];
+
+fn int(id: i64) -> Value {
+    Value::Int(id.try_into().unwrap())
+}
+
+fn text_of(id: i64) -> Value {
+    Value::String(format!("v{id}"))
+}
+
+fn twice(id: i64) -> Value {
+    Value::Int((2 * id).try_into().unwrap())
+}
+
+fn fixed(_: i64) -> Value {
+    Value::Float(1.5)
+}
+
+fn null(_: i64) -> Value {
+    Value::Null
+}
+
+/// Who waits for a COPY of ours.
+const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity w CROSS JOIN unnest(pg_blocking_pids(w.pid)) b \
+     JOIN pg_stat_activity s ON s.pid = b WHERE w.query LIKE 'ALTER TABLE t%' AND s.query LIKE '%COPY%' \
+     AND s.application_name LIKE 'strandline%' AND w.datname = current_database()";
+
+/// What happens, seven times:
+/// 1. a chunk has described the table, and its COPY is under way;
+/// 2. an ALTER TABLE waits for its lock;
+/// 3. the chunk commits, and the ALTER TABLE comes between it and the next, which queues behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alter_in_mid_load_waits_for_the_chunk_and_the_next_chunk_reads_what_it_left() {
+    const ROWS: i64 = 14_000;
+    let stage = Stage::new("mid_load");
+    let client = stage.client().await;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE t (id int PRIMARY KEY, v varchar(9), n int NOT NULL) WITH (fillfactor = 10);
+             INSERT INTO t SELECT g, 'v' || g, 2 * g FROM generate_series(1, {ROWS}) g;
+             CREATE FUNCTION slow(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.0005); RETURN true; END $$"
+        ))
+        .await
+        .unwrap();
+    stage.configure("objects.t = { table = 't', where = 'public.slow(id)' }");
+    let mut running = stage.run(&[]);
+    let topic = stage.topic("t");
+    let watcher = stage.client().await;
+    for (alter, _) in IN_MID_LOAD.iter().filter(|(alter, _)| !alter.is_empty()) {
+        let before = raw(&stage.kafka, &topic).len();
+        until("more rows", Duration::from_secs(60), || raw(&stage.kafka, &topic).len() > before);
+        let copying = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'strandline%' \
+             AND query LIKE '%COPY%' AND state = 'active' AND datname = current_database()";
+        await_one(&watcher, copying, &mut running).await;
+        let altering = {
+            let (url, alter) = (stage.database.url.clone(), *alter);
+            tokio::spawn(async move { connect(&url).await.batch_execute(alter).await.unwrap() })
+        };
+        await_one(&watcher, BLOCKED, &mut running).await;
+        altering.await.unwrap();
+        assert!(i64::try_from(raw(&stage.kafka, &topic).len()).unwrap() < ROWS, "the load was over before {alter}");
+    }
+    until("the end of the load", Duration::from_secs(90), || {
+        assert!(!running.log().contains("object failed"), "{}", running.log());
+        running.log().contains("caught_up")
+    });
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("object failed") && !log.contains("rewritten"), "{log}");
+    let all = records(&stage.kafka, &topic);
+    let ids: BTreeSet<i64> = all.iter().map(|record| record.long("id")).collect();
+    assert_eq!((all.len(), ids.len()), (ROWS as usize, ROWS as usize), "each row once");
+    // Each record has the fields of one moment, and their values; the moments come in their order, and none is left out.
+    let mut seen = vec![0];
+    for record in &all {
+        let Some(Value::Record(fields)) = &record.value else { panic!("{record:?}") };
+        let id = record.long("id");
+        let is_of = |at: &usize| {
+            let (_, wanted) = IN_MID_LOAD[*at];
+            fields.len() == wanted.len()
+                && fields
+                    .iter()
+                    .zip(wanted)
+                    .all(|((name, _), (column, value))| name == column && record.get(name) == value(id))
+        };
+        let at = (*seen.last().unwrap()..IN_MID_LOAD.len()).find(is_of);
+        seen.push(at.unwrap_or_else(|| panic!("after {:?}: {record:?}", seen.last())));
+    }
+    let moments: BTreeSet<usize> = seen.into_iter().collect();
+    // Another length is the same to Avro, and so is a column that may be null only from the next on.
+    assert!(moments.len() >= 6, "{moments:?}");
+}
+
+async fn await_one(client: &tokio_postgres::Client, sql: &str, running: &mut crate::stage::Running) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(std::time::Instant::now() < deadline && running.is_running(), "{sql}\n{}", running.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_that_is_attached_and_another_key_come_through_while_rows_are_written() {
+    let stage = Stage::new("attached");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE p (id int NOT NULL, ver int NOT NULL, v text) PARTITION BY RANGE (id);
+             CREATE TABLE p0 PARTITION OF p FOR VALUES FROM (0) TO (100);
+             INSERT INTO p SELECT g, 0 FROM generate_series(0, 99) g;
+             CREATE TABLE p1 (v text, ver int NOT NULL, id int NOT NULL);
+             INSERT INTO p1 SELECT 'before', 0, g FROM generate_series(100, 199) g;
+             CREATE TABLE k (id int PRIMARY KEY, ver int NOT NULL, code int NOT NULL);
+             INSERT INTO k SELECT g, 0, 1000 + g FROM generate_series(0, 99) g",
+        )
+        .await
+        .unwrap();
+    stage.configure("tables.include = ['public.p', 'public.k']");
+    let mut running = stage.run(&[]);
+    running.await_log_of(2, "caught_up");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (url, stop) = (stage.database.url.clone(), Arc::clone(&stop));
+        tokio::spawn(async move {
+            let client = connect(&url).await;
+            let mut at = 0;
+            while !stop.load(Ordering::Relaxed) {
+                at = (at + 1) % 100;
+                let update = format!(
+                    "UPDATE p SET ver = ver + 1 WHERE id % 100 = {at}; UPDATE k SET ver = ver + 1 WHERE id = {at}"
+                );
+                client.batch_execute(&update).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+    };
+    let subject = format!("{}-key", stage.topic("k"));
+    // Another key is never compatible: whoever wants it lets the subject begin anew.
+    crate::topic::ask("DELETE", &format!("/subjects/{subject}"), "");
+    client.batch_execute("ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (100) TO (200)").await.unwrap();
+    client.batch_execute("ALTER TABLE k DROP CONSTRAINT k_pkey, ADD PRIMARY KEY (code)").await.unwrap();
+    let key = |record: &crate::topic::Record| match &record.key {
+        Some(Value::Record(fields)) => fields[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    until("the attached leaf", Duration::from_secs(60), || {
+        records(&stage.kafka, &stage.topic("p")).iter().any(|record| record.long("id") >= 100)
+    });
+    until("the other key", Duration::from_secs(60), || {
+        assert!(!running.log().contains("object failed"), "{}", running.log());
+        records(&stage.kafka, &stage.topic("k")).iter().any(|record| key(record).0 == "code")
+    });
+    stop.store(true, Ordering::Relaxed);
+    writer.await.unwrap();
+    for table in ["p", "k"] {
+        let last: BTreeSet<(i64, i64)> = client
+            .query(&format!("SELECT id, ver FROM {table}"), &[])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| (row.get::<_, i32>(0).into(), row.get::<_, i32>(1).into()))
+            .collect();
+        let versions =
+            || records(&stage.kafka, &stage.topic(table)).into_iter().map(|one| (one.long("id"), one.long("ver")));
+        until("every last version", Duration::from_secs(30), || last.is_subset(&versions().collect()));
+        let all: Vec<_> = versions().collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a version of {table} came twice");
+    }
+    for record in records(&stage.kafka, &stage.topic("k")) {
+        let (name, value) = key(&record);
+        let expected = if name == "code" { record.long("code") } else { record.long("id") };
+        assert_eq!(value, int(expected), "{record:?}");
+    }
+    let (code, log) = running.stop();
+    assert!(code == Some(0) && !log.contains("object failed"), "{log}");
 }

@@ -4,6 +4,7 @@
 
 mod authority;
 mod brokers;
+mod check;
 mod commands;
 mod connect;
 mod deleted;
@@ -17,6 +18,7 @@ mod history;
 mod letters;
 mod load;
 mod loss;
+mod mistakes;
 mod modes;
 mod offsets;
 mod pooler;
@@ -26,6 +28,7 @@ mod secure;
 mod shapes;
 mod stage;
 mod stopping;
+mod subjects;
 mod topic;
 mod trials;
 mod tunnel;

@@ -17,13 +17,13 @@ use crate::stage::Stage;
 use crate::topic::records;
 
 /// A proxy before the registry; what it asks for depends on the first part of the path.
-struct Proxy {
+pub struct Proxy {
     directory: tempfile::TempDir,
     /// TLS alone, and TLS with a certificate of the client's.
-    ports: (u16, u16),
+    pub ports: (u16, u16),
 }
 
-fn proxy() -> &'static Proxy {
+pub fn proxy() -> &'static Proxy {
     static PROXY: OnceLock<Proxy> = OnceLock::new();
     PROXY.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ impl Proxy {
         stage
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
 }

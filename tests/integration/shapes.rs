@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use apache_avro::types::Value;
 
+use strandline_testbed::{Kafka, Postgres, PostgresOptions};
+
 use crate::stage::Stage;
 use crate::topic::{Record, raw, records, schema};
 
@@ -179,4 +181,33 @@ async fn a_value_that_has_no_counterpart_is_null_or_fails_its_object_by_name_as_
     assert_eq!((record.get("d"), record.get("at"), record.get("n")), (Value::Null, Value::Null, Value::Null));
     let Some(Value::Record(key)) = &record.key else { panic!("{record:?}") };
     assert_eq!(key[0].1, Value::Date(i32::MAX), "in a key infinity is the extreme");
+}
+
+/// A virtual column is computed when it is read, from 18 on.
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_and_generated_columns_arrive_as_what_they_are_when_they_are_read() {
+    let postgres = Postgres::start(PostgresOptions { major: Some(18), ..PostgresOptions::default() });
+    let stage = Stage::on("generated", postgres.create_database("generated"), Kafka::shared().bootstrap());
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE g (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int NOT NULL,
+                             stored int GENERATED ALWAYS AS (a * 2) STORED, computed int GENERATED ALWAYS AS (a * 3) VIRTUAL);
+             INSERT INTO g (a) VALUES (5), (6)",
+        )
+        .await
+        .unwrap();
+    stage.run_once();
+    let fields = ["id", "a", "stored", "computed"];
+    let rows = || -> Vec<Vec<i64>> {
+        all(&stage, "g").iter().map(|record| fields.iter().map(|field| record.long(field)).collect()).collect()
+    };
+    assert_eq!(rows(), [[1, 5, 10, 15], [2, 6, 12, 18]]);
+    // Another expression is no new version of any row: it shows as rows change.
+    client
+        .batch_execute("ALTER TABLE g ALTER COLUMN computed SET EXPRESSION AS (a * 4); UPDATE g SET a = 7 WHERE id = 2")
+        .await
+        .unwrap();
+    stage.run_once();
+    assert_eq!(rows()[2..], [[2, 7, 14, 28]]);
 }

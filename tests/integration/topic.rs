@@ -158,11 +158,21 @@ pub fn schema(id: u32) -> String {
 
 /// The body of a registry's answer.
 pub fn get(path: &str) -> String {
+    ask("GET", path, "")
+}
+
+/// The same of any method, with a body of JSON.
+pub fn ask(method: &str, path: &str, body: &str) -> String {
     let url = Registry::shared().url();
     let address = url.strip_prefix("http://").unwrap();
     let (host, base) = address.split_at(address.find('/').unwrap_or(address.len()));
     let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "GET {base}{path} HTTP/1.0\r\nhost: {host}\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "{method} {base}{path} HTTP/1.0\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -10,25 +10,25 @@ use crate::stage::{Stage, until};
 use crate::topic::{raw, records};
 
 /// A bastion, a key for it, and its line of known_hosts, in a directory.
-struct Way {
-    bastion: Bastion,
+pub struct Way {
+    pub bastion: Bastion,
     dir: tempfile::TempDir,
 }
 
 impl Way {
-    fn new(more: &str) -> Way {
+    pub fn new(more: &str) -> Way {
         let way = Way { bastion: Bastion::start(more), dir: tempfile::tempdir().unwrap() };
         way.bastion.key(&["-t", "ed25519"], "", &way.path("key"));
         std::fs::write(way.path("known"), way.bastion.known_host()).unwrap();
         way
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// `[ssh]` with these lines beside host, port and user.
-    fn section(&self, more: &str) -> String {
+    pub fn section(&self, more: &str) -> String {
         format!(
             "ssh.host = \"127.0.0.1\"\nssh.port = {}\nssh.user = \"{}\"\n{more}",
             self.bastion.port(),

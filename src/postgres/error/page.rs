@@ -20,6 +20,7 @@ const ALL: &[Meaning] = &[
     POOLER_MODE,
     NO_TLS,
     TLS,
+    NEEDS_TLS,
     CERTIFICATE,
     METHOD,
     HBA,
