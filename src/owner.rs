@@ -19,8 +19,6 @@ use crate::poll::{CHUNK_BYTES, Choice, Moment, Reading, TableName, Watermark};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result, kafka};
 
-/// A transaction is committed after about this long, or a chunk's bytes.
-const TRANSACTION: Duration = Duration::from_secs(1);
 /// How long one call to Kafka may take before it is said to be away.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -245,7 +243,8 @@ impl Owner {
 
     /// Whether the open transaction is long or large enough to be committed.
     pub fn is_full(&self) -> bool {
-        self.open_for().is_some_and(|open| open >= TRANSACTION) || self.bytes >= CHUNK_BYTES
+        let longest = crate::poll::target(self.producer.transaction_timeout());
+        self.open_for().is_some_and(|open| open >= longest) || self.bytes >= CHUNK_BYTES
     }
 
     /// Whether any object has progress that is not committed.

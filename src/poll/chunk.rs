@@ -48,7 +48,7 @@ impl Chunk {
     }
 }
 
-/// A chunk should take about this long: short transactions, and a stop is never far.
+/// A chunk should take about this long, and a Kafka transaction: short transactions, and a stop is never far.
 const TARGET: Duration = Duration::from_secs(1);
 /// What one chunk may hand to Kafka, in bytes of keys and values.
 pub const CHUNK_BYTES: u64 = 64 << 20;
@@ -72,6 +72,12 @@ impl Default for Pace {
     }
 }
 
+/// How long a chunk should take, and a Kafka transaction: less than usual where the broker aborts a transaction soon. A chunk
+/// is given up after a quarter of that timeout, so it must not grow until it reaches it.
+pub fn target(transaction_timeout: Duration) -> Duration {
+    TARGET.min(transaction_timeout / 8)
+}
+
 impl Pace {
     /// The chunk that begins at `from`.
     pub fn chunk(&self, from: Tid) -> Chunk {
@@ -85,11 +91,11 @@ impl Pace {
         Chunk { from, to }
     }
 
-    /// What the next chunk takes after one that took so long and held so many bytes: half, as much, or twice.
-    pub fn after(self, took: Duration, bytes: u64) -> Pace {
-        if took > TARGET || bytes > CHUNK_BYTES {
+    /// What the next chunk takes after one that took so long, where it should take `target`, and held so many bytes: half, as much, or twice.
+    pub fn after(self, took: Duration, bytes: u64, target: Duration) -> Pace {
+        if took > target || bytes > CHUNK_BYTES {
             self.halved()
-        } else if took < TARGET / 2 && bytes < CHUNK_BYTES / 2 {
+        } else if took < target / 2 && bytes < CHUNK_BYTES / 2 {
             self.doubled()
         } else {
             self
@@ -145,11 +151,16 @@ mod tests {
 
     #[test]
     fn chunks_double_towards_a_second_and_halve_beyond() {
-        let quick = Pace::Blocks(16).after(Duration::from_millis(5), 1000);
+        let quick = Pace::Blocks(16).after(Duration::from_millis(5), 1000, TARGET);
         assert_eq!(quick, Pace::Blocks(32));
-        assert_eq!(quick.after(Duration::from_millis(700), 1000), Pace::Blocks(32));
-        assert_eq!(quick.after(Duration::from_millis(1100), 1000), Pace::Blocks(16));
-        assert_eq!(quick.after(Duration::from_millis(5), CHUNK_BYTES + 1), Pace::Blocks(16));
+        assert_eq!(quick.after(Duration::from_millis(700), 1000, TARGET), Pace::Blocks(32));
+        assert_eq!(quick.after(Duration::from_millis(1100), 1000, TARGET), Pace::Blocks(16));
+        assert_eq!(quick.after(Duration::from_millis(5), CHUNK_BYTES + 1, TARGET), Pace::Blocks(16));
+        // Found by a timeout of two seconds: chunks grew until they were given up, again and again.
+        let soon = target(Duration::from_secs(2));
+        assert_eq!((soon, target(Duration::from_secs(60))), (Duration::from_millis(250), TARGET));
+        assert_eq!(quick.after(Duration::from_millis(200), 1000, soon), Pace::Blocks(32));
+        assert_eq!(quick.after(Duration::from_millis(300), 1000, soon), Pace::Blocks(16));
     }
 
     #[test]

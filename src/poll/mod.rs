@@ -21,7 +21,7 @@ mod work;
 
 pub use bound::{Bound, Bounds, Side, Values};
 pub use choice::{Choice, choose, source, whole};
-pub use chunk::{CHUNK_BYTES, Chunk, Pace, Tid};
+pub use chunk::{CHUNK_BYTES, Chunk, Pace, Tid, target};
 pub use counted::Counted;
 pub use duty::Duty;
 pub use guard::{Guard, is_cuttable};

@@ -120,6 +120,7 @@ impl Task {
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         // From here on an error drops the connection, and with it the rest of the COPY and the lock.
         let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
+        let target = crate::poll::target(owner.producer.transaction_timeout());
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
         if reading.unfit.look_closer {
@@ -139,7 +140,7 @@ impl Task {
         self.connection = Some(connection);
         match chunk {
             Some(chunk) => {
-                object.pace = object.pace.after(copied.elapsed(), bytes);
+                object.pace = object.pace.after(copied.elapsed(), bytes, target);
                 object.advance(&work, &head, chunk);
             }
             None => object.read_whole(&work, &head, reading.ids.unwrap_or_default()),
