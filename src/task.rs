@@ -374,7 +374,7 @@ impl Task {
                 let Some(object) = object else { return Err(self.shared.name_successor(partition, error)) };
                 let config = &self.shared.config;
                 let largest = object.plan.as_ref().map_or(0, |plan| plan.largest);
-                if self.shared.admin.largest(&config.kafka, &object.topic).await? < largest {
+                if self.shared.admin.largest(&config.kafka, &object.topic)? < largest {
                     tracing::warn!(object = %object.name, topic = %object.topic, "the topic takes less than it did: its rows are judged anew");
                     object.plan = None;
                     return self.take_back(partition);

@@ -214,7 +214,7 @@ pub async fn reach(config: &Arc<Config>, once: bool, stop: CancellationToken) ->
         tracing::warn!("{said}");
     }
     let admin = Admin::new(&config.kafka, &config.name)?;
-    let offsets = OffsetsTopic::ensure(&config.kafka, &config.name, &admin, &config.offset_storage).await?;
+    let offsets = OffsetsTopic::ensure(&admin, &config.offset_storage).await?;
     Ok(Shared {
         config: Arc::clone(config),
         registry: Registry::new(&config.schema_registry)?,

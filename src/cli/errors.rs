@@ -118,7 +118,7 @@ fn read(config: &Config) -> Result<Vec<Found>> {
     let admin = Admin::new(&config.kafka, &config.name)?;
     let mut letters: BTreeMap<(i32, i64), Found> = BTreeMap::new();
     let mut dones: Vec<Done> = Vec::new();
-    read_to_end(&config.kafka, &config.name, &admin, topic, |record| {
+    read_to_end(&admin, topic, |record| {
         match record.value.and_then(|value| Entry::read(value, &config.name)) {
             Some(Entry::Letter(mut letter)) => {
                 // What is not asked for here may be large.

@@ -24,7 +24,7 @@ impl StoredProgress {
     /// Reads what is committed. Blocks the thread while it reads.
     pub fn read(config: &Config) -> Result<StoredProgress> {
         let admin = Admin::new(&config.kafka, &config.name)?;
-        let found = OffsetsTopic::find(&config.kafka, &config.name, &admin, &config.offset_storage)?;
+        let found = OffsetsTopic::find(&admin, &config.offset_storage)?;
         let Some(topic) = found else { return Ok(StoredProgress::default()) };
         let mut stored = StoredProgress::default();
         for (partition, held) in topic.glance(&config.name)? {

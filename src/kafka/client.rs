@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::{Client, ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::oauth::Grant;
@@ -25,42 +24,6 @@ pub fn settings(kafka: &Kafka, connector: &str) -> ClientConfig {
         settings.set(name, value.reveal());
     }
     settings
-}
-
-/// A question to the brokers, asked again and again until the deadline, or until it is clear that waiting does not help.
-pub(super) fn ask<T>(
-    consumer: &BaseConsumer<Context>,
-    timeout: Duration,
-    what: impl Fn() -> String,
-    question: impl Fn(&BaseConsumer<Context>, Duration) -> Result<T, KafkaError>,
-) -> crate::Result<T> {
-    const SLICE: Duration = Duration::from_secs(1);
-    let deadline = Instant::now() + timeout;
-    let context = consumer.context();
-    context.forget();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match question(consumer, left.min(SLICE)) {
-            Ok(answer) => return Ok(answer),
-            Err(error) if left <= SLICE || context.is_lasting() || !may_pass(&error) => {
-                return Err(context.unreachable(what(), error));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
-}
-
-/// Whether nobody has answered yet.
-fn may_pass(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::Resolve
-        )
-    )
 }
 
 /// The client's log and errors, as ours; the same text at most once in a while, as a broker that is away is told of at
@@ -89,11 +52,6 @@ impl Context {
         }
     }
 
-    /// Whether what keeps us away is for a person to mend.
-    pub fn is_lasting(&self) -> bool {
-        self.trouble().is_some_and(|trouble| trouble.lasts())
-    }
-
     /// Gives a client a token that nobody polls for: an admin client serves no events. Blocks.
     pub fn log_in(&self, client: &Client<Context>) {
         let Some(Ok(token)) = self.grant.as_ref().map(|_| self.generate_oauth_token(None)) else { return };
@@ -114,13 +72,6 @@ impl Context {
         };
         if code != rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             tracing::warn!(target: "kafka", "the OAUTHBEARER token cannot be used");
-        }
-    }
-
-    /// What was in the way before may be gone.
-    pub fn forget(&self) {
-        if let Ok(mut trouble) = self.trouble.lock() {
-            *trouble = None;
         }
     }
 
@@ -184,8 +135,6 @@ impl ClientContext for Context {
         }
     }
 }
-
-impl ConsumerContext for Context {}
 
 /// A client that cannot be built: a property's value is wrong.
 pub fn unbuildable(error: KafkaError) -> Error {

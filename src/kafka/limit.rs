@@ -17,9 +17,9 @@ fn allowed(kafka: &Kafka) -> usize {
 impl Admin {
     /// The largest record for a topic, in bytes of key, value and headers, before compression: the smaller of
     /// `message.max.bytes` and the topic's `max.message.bytes`, as far as the broker tells that.
-    pub async fn largest(&self, kafka: &Kafka, topic: &str) -> Result<usize> {
+    pub fn largest(&self, kafka: &Kafka, topic: &str) -> Result<usize> {
         let allowed = allowed(kafka);
-        let told = self.setting(topic, "max.message.bytes").await?.and_then(|text| text.parse().ok());
+        let told = self.setting(topic, "max.message.bytes")?.and_then(|text| text.parse().ok());
         Ok(told.map_or(allowed, |told: usize| allowed.min(told.saturating_sub(OVERHEAD))))
     }
 }

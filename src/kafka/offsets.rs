@@ -10,7 +10,7 @@ use super::claim::Claim;
 use super::murmur2;
 use super::topics::{Admin, Wanted};
 use super::wire::{Isolation, Log};
-use crate::config::{Kafka, OffsetStorage};
+use crate::config::OffsetStorage;
 use crate::poll::TableName;
 use crate::{Error, Kind, Result};
 
@@ -85,36 +85,26 @@ fn is_ours(key: &[u8], connector: &str) -> bool {
 
 impl OffsetsTopic {
     /// Finds the topic, or makes it, compacted. One that is not compacted would forget: refused.
-    pub async fn ensure(
-        kafka: &Kafka,
-        connector: &str,
-        admin: &Admin,
-        storage: &OffsetStorage,
-    ) -> Result<OffsetsTopic> {
+    pub async fn ensure(admin: &Admin, storage: &OffsetStorage) -> Result<OffsetsTopic> {
         let partitions = Self::find_or_create(admin, storage).await?;
-        Self::open(kafka, connector, storage, partitions)
+        Ok(Self::open(admin, storage, partitions))
     }
 
     /// The topic if it is there already: for those who only look.
-    pub fn find(
-        kafka: &Kafka,
-        connector: &str,
-        admin: &Admin,
-        storage: &OffsetStorage,
-    ) -> Result<Option<OffsetsTopic>> {
+    pub fn find(admin: &Admin, storage: &OffsetStorage) -> Result<Option<OffsetsTopic>> {
         let partitions = admin.partitions(&storage.topic)?;
-        partitions.map(|partitions| Self::open(kafka, connector, storage, partitions)).transpose()
+        Ok(partitions.map(|partitions| Self::open(admin, storage, partitions)))
     }
 
-    fn open(kafka: &Kafka, connector: &str, storage: &OffsetStorage, partitions: i32) -> Result<OffsetsTopic> {
-        Ok(OffsetsTopic { name: storage.topic.clone(), partitions, log: Log::new(kafka, connector, &storage.topic)? })
+    fn open(admin: &Admin, storage: &OffsetStorage, partitions: i32) -> OffsetsTopic {
+        OffsetsTopic { name: storage.topic.clone(), partitions, log: Log::new(admin.client(), &storage.topic) }
     }
 
     /// The number of its partitions, if it is there; one that is not compacted would forget: refused.
-    pub async fn look_at(admin: &Admin, storage: &OffsetStorage) -> Result<Option<i32>> {
+    pub fn look_at(admin: &Admin, storage: &OffsetStorage) -> Result<Option<i32>> {
         let name = &storage.topic;
         let Some(partitions) = admin.partitions(name)? else { return Ok(None) };
-        let policy = admin.setting(name, "cleanup.policy").await?;
+        let policy = admin.setting(name, "cleanup.policy")?;
         match policy.filter(|policy| policy != "compact") {
             None => Ok(Some(partitions)),
             Some(policy) => Err(Error::new(
@@ -129,7 +119,7 @@ impl OffsetsTopic {
     }
 
     async fn find_or_create(admin: &Admin, storage: &OffsetStorage) -> Result<i32> {
-        if let Some(partitions) = Self::look_at(admin, storage).await? {
+        if let Some(partitions) = Self::look_at(admin, storage)? {
             return Ok(partitions);
         }
         let name = &storage.topic;
@@ -192,8 +182,8 @@ impl OffsetsTopic {
         let mut found = BTreeMap::new();
         for (partition, end) in ends {
             let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-            self.log.read(partition, end, |key, value| {
-                if is_ours(key, connector) {
+            self.log.read(partition, end, |_, key, value| {
+                if let Some(key) = key.filter(|key| is_ours(key, connector)) {
                     last.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 }
             })?;
@@ -215,7 +205,7 @@ impl OffsetsTopic {
     pub fn look_for(&self) -> Result<()> {
         const LOOKS: usize = 4;
         let is_missing =
-            || self.log.partitions().is_ok_and(|partitions| partitions.is_none_or(|found| found < self.partitions));
+            || self.log.find().is_ok_and(|found| found.is_none_or(|found| found.partitions < self.partitions));
         for _ in 0..LOOKS {
             if !is_missing() {
                 return Ok(());

@@ -1,13 +1,13 @@
 //! Topics: found, or created with the settings of KIP-158.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::metadata::Metadata;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::client::{Context, ask, settings, unbuildable, unreachable};
+use super::client::{Context, settings, unbuildable};
+use super::wire::Client;
 use crate::config::{Kafka, Topic};
 use crate::{Error, Kind, Result};
 
@@ -16,10 +16,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks for topics and makes them.
 pub struct Admin {
-    client: AdminClient<Context>,
-    /// Asks for metadata. A consumer, since a producer's question for a topic makes it where the broker allows that: with
-    /// the broker's settings, not compacted, before we could.
-    metadata: BaseConsumer<Context>,
+    kafka: Kafka,
+    connector: String,
+    client: Arc<Client>,
+    /// Made when the first topic is to be made.
+    maker: OnceLock<AdminClient<Context>>,
 }
 
 /// A topic to be made.
@@ -42,36 +43,40 @@ pub struct Seen {
 }
 
 impl Admin {
-    /// A client that asks and creates; it connects with its first question.
+    /// Nobody is asked yet.
     pub fn new(kafka: &Kafka, connector: &str) -> Result<Admin> {
-        let mut asking = settings(kafka, connector);
-        asking.set("group.id", format!("strandline-{connector}")).set("allow.auto.create.topics", "false");
         Ok(Admin {
-            client: settings(kafka, connector).create_with_context(Context::of(kafka)).map_err(unbuildable)?,
-            metadata: asking.create_with_context(Context::of(kafka)).map_err(unbuildable)?,
+            kafka: kafka.clone(),
+            connector: connector.to_owned(),
+            client: Arc::new(Client::new(kafka, connector)?),
+            maker: OnceLock::new(),
         })
+    }
+
+    /// Who asks the cluster, for those who read topics.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
     }
 
     /// How many brokers answer.
     pub fn reach(&self) -> Result<usize> {
-        self.metadata(None, || "Kafka does not answer".to_owned()).map(|metadata| metadata.brokers().len())
-    }
-
-    fn log_in(&self) {
-        let client = self.client.inner();
-        client.context().log_in(client);
-    }
-
-    fn away(&self, what: String, error: KafkaError) -> Error {
-        self.client.inner().context().unreachable(what, error)
-    }
-
-    fn metadata(&self, topic: Option<&str>, what: impl Fn() -> String) -> Result<Metadata> {
-        ask(&self.metadata, TIMEOUT, what, |consumer, slice| {
-            // Nothing is assigned: it serves events alone, a token's renewal among them.
-            drop(consumer.poll(Duration::ZERO));
-            consumer.fetch_metadata(topic, slice)
+        self.client.brokers().map_err(|error| {
+            let told =
+                Error::new(error.kind(), "Kafka does not answer").because(format!("{error}: {}", error.causes()));
+            match error.hint_text() {
+                Some(hint) => told.hint(hint),
+                None => told,
+            }
         })
+    }
+
+    fn maker(&self) -> Result<&AdminClient<Context>> {
+        if let Some(maker) = self.maker.get() {
+            return Ok(maker);
+        }
+        let made = settings(&self.kafka, &self.connector).create_with_context(Context::of(&self.kafka));
+        let made = made.map_err(unbuildable)?;
+        Ok(self.maker.get_or_init(|| made))
     }
 
     /// Makes sure that a table's topic is there; whether it had to be made.
@@ -99,30 +104,15 @@ impl Admin {
 
     /// The number of partitions of a topic whose partitions all have a leader; `None`: there is no such topic.
     pub(super) fn partitions(&self, name: &str) -> Result<Option<i32>> {
-        let metadata = self.metadata(Some(name), || format!("Kafka does not say whether topic {name} exists"))?;
-        let Some(topic) = metadata.topics().first() else { return Ok(None) };
-        match topic.error().map(Code::from) {
-            None => {}
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(None),
-            Some(Code::LeaderNotAvailable) => return Ok(None),
-            Some(Code::TopicAuthorizationFailed) => {
-                return Err(Error::new(Kind::Topic, format!("the Kafka principal may not see topic {name}"))
-                    .hint("grant it DESCRIBE, WRITE and CREATE on the topic"));
-            }
-            Some(code) => {
-                return Err(unreachable(format!("topic {name} is not available"), KafkaError::MetadataFetch(code)));
-            }
-        }
-        let ready =
-            !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0);
-        Ok(ready.then(|| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)))
+        Ok(self.client.topic(name)?.filter(|found| found.led).map(|found| found.partitions))
     }
 
     /// A topic as it is, for those who only look; `None`: there is no such topic.
-    pub async fn look_at(&self, name: &str) -> Result<Option<Seen>> {
+    pub fn look_at(&self, name: &str) -> Result<Option<Seen>> {
         let Some(partitions) = self.partitions(name)? else { return Ok(None) };
-        let policy = self.setting(name, "cleanup.policy").await?.unwrap_or_default();
-        let retention = self.setting(name, "retention.ms").await?.and_then(|text| text.parse().ok());
+        let mut settings = self.client.settings(name)?;
+        let policy = settings.remove("cleanup.policy").unwrap_or_default();
+        let retention = settings.remove("retention.ms").and_then(|text| text.parse().ok());
         Ok(Some(Seen {
             partitions,
             policy,
@@ -140,9 +130,12 @@ impl Admin {
             topic = topic.set(key, value);
         }
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-        self.log_in();
-        let answers = self.client.create_topics(&[topic], &options).await;
-        let answers = answers.map_err(|error| self.away(format!("topic {name} could not be created"), error))?;
+        let maker = self.maker()?;
+        let (client, context) = (maker.inner(), maker.inner().context());
+        context.log_in(client);
+        let answers = maker.create_topics(&[topic], &options).await;
+        let away = |error| context.unreachable(format!("topic {name} could not be created"), error);
+        let answers = answers.map_err(away)?;
         for answer in answers {
             match answer {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
@@ -166,15 +159,7 @@ impl Admin {
     }
 
     /// A topic's setting, if the broker tells.
-    pub(super) async fn setting(&self, topic: &str, name: &str) -> Result<Option<String>> {
-        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-        self.log_in();
-        let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-        let answers =
-            answers.map_err(|error| self.away(format!("the settings of topic {topic} are not told"), error))?;
-        // Without the right to see settings we go on: the topic was made by somebody who had it.
-        let found =
-            answers.into_iter().flatten().find_map(|resource| resource.get(name).and_then(|entry| entry.value.clone()));
-        Ok(found)
+    pub(super) fn setting(&self, topic: &str, name: &str) -> Result<Option<String>> {
+        self.client.settings(topic).map(|mut settings| settings.remove(name))
     }
 }

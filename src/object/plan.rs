@@ -72,7 +72,7 @@ impl Plan {
                  `strandline offsets reset` loads the table again"
             );
         }
-        let largest = admin.largest(&config.kafka, &object.topic).await.map_err(at)?;
+        let largest = admin.largest(&config.kafka, &object.topic).map_err(at)?;
         let cut: &[String] = match &object.polling.oversize {
             Oversize::Truncate(columns) => columns,
             _ => &[],
@@ -86,7 +86,7 @@ impl Plan {
             }
             Some(letters) => {
                 admin.ensure(&config.topic, letters).await?;
-                admin.largest(&config.kafka, letters).await?
+                admin.largest(&config.kafka, letters)?
             }
             None => 0,
         };

@@ -18,7 +18,7 @@ pub(super) async fn check(config: &Config, objects: &[Bound], findings: &mut Fin
         findings.warn("kafka", said);
     }
     let name = &config.offset_storage.topic;
-    match OffsetsTopic::look_at(&admin, &config.offset_storage).await {
+    match OffsetsTopic::look_at(&admin, &config.offset_storage) {
         Ok(Some(partitions)) => {
             findings.fine("offsets topic", format!("{name}, {partitions} partitions, compacted"));
             if let Some(said) = idle_tasks(config.tasks_max, partitions, name) {
@@ -32,7 +32,7 @@ pub(super) async fn check(config: &Config, objects: &[Bound], findings: &mut Fin
         check_letters(config, &admin, letters, objects, findings).await;
     }
     for object in objects {
-        match admin.look_at(&object.topic).await {
+        match admin.look_at(&object.topic) {
             Ok(Some(seen)) => match fits(object, &seen, config.topic.partitions) {
                 Ok(warnings) => warnings.into_iter().for_each(|warning| findings.warn("topic", warning)),
                 Err(error) => findings.failed("topic", error),
@@ -58,7 +58,7 @@ async fn check_letters(config: &Config, admin: &Admin, letters: &str, objects: &
         let error = Error::new(Kind::Topic, format!("{letters} is the topic of an object"));
         return findings.failed(WHAT, error.hint("set errors.deadletterqueue.topic.name to a topic of its own"));
     }
-    match admin.look_at(letters).await {
+    match admin.look_at(letters) {
         Ok(Some(seen)) if seen.policy.split(',').any(|policy| policy.trim() == "compact") => {
             findings.warn(WHAT, format!("{letters} is compacted: of several letters about one key it keeps the last"));
         }

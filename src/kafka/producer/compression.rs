@@ -52,30 +52,50 @@ impl Codec {
         }
     }
 
-    /// The compressed bytes; `None` where they would not be fewer.
-    pub fn compress(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-        let failed = |error: std::io::Error| Error::new(Kind::Io, "records could not be compressed").because(error);
-        let out = match self.kind {
-            Sort::None => return Ok(None),
+    /// Appends the bytes, compressed unless that would not make them fewer; whether they are.
+    pub fn append(&self, bytes: &[u8], mut out: Vec<u8>) -> Result<(Vec<u8>, bool)> {
+        let before = out.len();
+        if self.kind != Sort::None {
+            out = self
+                .compress(bytes, out)
+                .map_err(|error| Error::new(Kind::Io, "records could not be compressed").because(error))?;
+            if out.len() - before < bytes.len() {
+                return Ok((out, true));
+            }
+            out.truncate(before);
+        }
+        out.extend_from_slice(bytes);
+        Ok((out, false))
+    }
+
+    fn compress(&self, bytes: &[u8], out: Vec<u8>) -> std::io::Result<Vec<u8>> {
+        match self.kind {
+            Sort::None => Ok(out),
             Sort::Gzip => {
                 let level = self.level.and_then(|level| u32::try_from(level).ok()).map(|level| level.min(9));
                 let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
-                let mut encoder = flate2::write::GzEncoder::new(room(bytes), level);
-                encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(failed)?
+                let mut encoder = flate2::write::GzEncoder::new(out, level);
+                encoder.write_all(bytes)?;
+                encoder.finish()
             }
-            Sort::Snappy => snap::raw::Encoder::new().compress_vec(bytes).map_err(|error| failed(error.into()))?,
-            Sort::Lz4 => lz4(bytes).map_err(failed)?,
+            Sort::Snappy => {
+                let mut out = out;
+                out.extend_from_slice(&snap::raw::Encoder::new().compress_vec(bytes)?);
+                Ok(out)
+            }
+            Sort::Lz4 => lz4(bytes, out),
             Sort::Zstd => {
                 let level = self.level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-                zstd::bulk::compress(bytes, level).map_err(failed)?
+                let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
+                encoder.write_all(bytes)?;
+                encoder.finish()
             }
-        };
-        Ok((out.len() < bytes.len()).then_some(out))
+        }
     }
 }
 
 /// LZ4's frame, with blocks that stand by themselves: Java's reader takes no others.
-fn lz4(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+fn lz4(bytes: &[u8], out: Vec<u8>) -> std::io::Result<Vec<u8>> {
     use lz4::liblz4::BlockChecksum;
     use lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder};
     let mut encoder = EncoderBuilder::new()
@@ -83,15 +103,10 @@ fn lz4(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         .block_size(BlockSize::Max64KB)
         .checksum(ContentChecksum::NoChecksum)
         .block_checksum(BlockChecksum::NoBlockChecksum)
-        .build(room(bytes))?;
+        .build(out)?;
     encoder.write_all(bytes)?;
     let (out, finished) = encoder.finish();
     finished.map(|()| out)
-}
-
-/// Rows usually become half as long or shorter.
-fn room(bytes: &[u8]) -> Vec<u8> {
-    Vec::with_capacity(bytes.len() / 2 + 64)
 }
 
 #[cfg(test)]
@@ -116,14 +131,16 @@ mod tests {
             ("zstd", Some("-1")),
             ("zstd", Some("9")),
         ] {
-            let small = codec(name, level).compress(&text).unwrap().unwrap();
+            let (small, compressed) = codec(name, level).append(&text, b"before".to_vec()).unwrap();
+            assert!(compressed && small.starts_with(b"before"), "{name}");
+            let small = &small[6..];
             assert!(small.len() < text.len() / 4, "{name}: {} bytes", small.len());
             let mut back = Vec::new();
             match name {
-                "gzip" => drop(flate2::read::GzDecoder::new(&small[..]).read_to_end(&mut back).unwrap()),
-                "snappy" => back = snap::raw::Decoder::new().decompress_vec(&small).unwrap(),
-                "lz4" => drop(lz4::Decoder::new(&small[..]).unwrap().read_to_end(&mut back).unwrap()),
-                _ => back = zstd::stream::decode_all(&small[..]).unwrap(),
+                "gzip" => drop(flate2::read::GzDecoder::new(small).read_to_end(&mut back).unwrap()),
+                "snappy" => back = snap::raw::Decoder::new().decompress_vec(small).unwrap(),
+                "lz4" => drop(lz4::Decoder::new(small).unwrap().read_to_end(&mut back).unwrap()),
+                _ => back = zstd::stream::decode_all(small).unwrap(),
             }
             assert_eq!(back, text, "{name}");
         }
@@ -131,15 +148,16 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_stays_as_it_is() {
-        assert_eq!(codec("none", None).compress(b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap(), None);
+        let same = |name: &str, bytes: &[u8]| codec(name, None).append(bytes, vec![1]).unwrap();
+        assert_eq!(same("none", &[7; 100]), ([&[1][..], &[7; 100]].concat(), false));
         for name in ["gzip", "snappy", "lz4", "zstd"] {
-            assert_eq!(codec(name, None).compress(b"x").unwrap(), None, "{name}");
+            assert_eq!(same(name, b"x"), (vec![1, b'x'], false), "{name}");
         }
     }
 
     #[test]
     fn lz4_frames_are_of_the_sort_that_java_reads() {
-        let frame = lz4(&[7; 1000]).unwrap();
+        let frame = lz4(&[7; 1000], Vec::new()).unwrap();
         assert_eq!(frame[..4], 0x184D_2204_u32.to_le_bytes());
         assert_eq!(frame[4] & 0b1110_0000, 0b0110_0000, "version 1, independent blocks");
         assert_eq!(frame[4] & 0b0001_0000, 0, "no checksum of each block");

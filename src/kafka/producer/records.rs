@@ -6,7 +6,7 @@
 //! ```
 //! The checksum (CRC-32C) covers what stands behind it.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::compression::Codec;
 use crate::{Error, Kind, Result};
@@ -93,32 +93,33 @@ impl Records {
 
     /// The batch as it goes to the broker.
     pub fn seal(&self, stamp: Stamp, codec: &Codec) -> Result<Bytes> {
-        let compressed = codec.compress(&self.bytes)?;
-        let records = compressed.as_deref().unwrap_or(&self.bytes);
-        let attributes = compressed.as_ref().map_or(0, |_| codec.attribute());
-        let transactional = if stamp.transactional { TRANSACTIONAL } else { 0 };
-        let length = i32::try_from(HEADER - 12 + records.len())
+        let room = HEADER + self.bytes.len() / 2;
+        let mut out = Vec::with_capacity(room);
+        out.resize(HEADER, 0);
+        let (mut out, compressed) = codec.append(&self.bytes, out)?;
+        let length = i32::try_from(out.len() - 12)
             .map_err(|_| Error::new(Kind::Topic, "a batch of records is larger than two gigabytes"))?;
-        let mut out = BytesMut::with_capacity(HEADER + records.len());
-        out.put_i64(0);
-        out.put_i32(length);
-        out.put_i32(-1);
-        out.put_i8(MAGIC);
-        out.put_u32(0);
-        out.put_i16(attributes | transactional);
-        out.put_i32(self.count - 1);
-        out.put_i64(self.first);
-        out.put_i64(self.last);
-        out.put_i64(stamp.id);
-        out.put_i16(stamp.epoch);
-        out.put_i32(stamp.sequence);
-        out.put_i32(self.count);
-        out.put_slice(records);
+        let attributes = if compressed { codec.attribute() } else { 0 };
+        let transactional = if stamp.transactional { TRANSACTIONAL } else { 0 };
+        let mut header = out.get_mut(..HEADER).unwrap_or_default();
+        header.put_i64(0);
+        header.put_i32(length);
+        header.put_i32(-1);
+        header.put_i8(MAGIC);
+        header.put_u32(0);
+        header.put_i16(attributes | transactional);
+        header.put_i32(self.count - 1);
+        header.put_i64(self.first);
+        header.put_i64(self.last);
+        header.put_i64(stamp.id);
+        header.put_i16(stamp.epoch);
+        header.put_i32(stamp.sequence);
+        header.put_i32(self.count);
         let crc = crc32c::crc32c(out.get(BEFORE_CRC..).unwrap_or_default());
         if let Some(place) = out.get_mut(BEFORE_CRC - 4..BEFORE_CRC) {
             place.copy_from_slice(&crc.to_be_bytes());
         }
-        Ok(out.freeze())
+        Ok(out.into())
     }
 }
 

@@ -59,6 +59,11 @@ impl Cluster {
         self.patience
     }
 
+    /// How many brokers there are, as far as is known.
+    pub fn brokers(&self) -> usize {
+        self.brokers.len()
+    }
+
     /// How many partitions a topic has, if it was asked for and is there.
     pub fn partitions(&self, topic: &str) -> Option<i32> {
         self.topics.get(topic).map(|topic| topic.partitions)

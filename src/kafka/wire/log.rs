@@ -1,8 +1,7 @@
 //! Reading a topic's partitions to their end: what is committed, and nothing of what was aborted.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError as Code};
@@ -14,12 +13,10 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
-use tokio::runtime::Runtime;
 
+use super::client::{Answer, Client, Found};
 use super::cluster::Cluster;
 use super::connection::Version;
-use super::dial::lasts;
-use crate::config::Kafka;
 use crate::{Error, Kind, Result};
 
 /// From version 13 on topics have numbers for names.
@@ -30,8 +27,6 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// As much as one fetch brings.
 const BYTES: i32 = 8 << 20;
-/// How long one question may take, attempts included.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which end is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,42 +40,18 @@ pub enum Isolation {
 /// A topic, for those who read it. Its calls block, from any thread.
 pub struct Log {
     topic: String,
-    /// One at a time; nobody waits for somebody's transaction with it.
-    inner: Mutex<(Background, Cluster)>,
-}
-
-/// A runtime that may be dropped within another.
-struct Background(Option<Runtime>);
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+    client: Arc<Client>,
 }
 
 impl Log {
-    /// Nobody is asked yet.
-    pub fn new(kafka: &Kafka, connector: &str, topic: &str) -> Result<Log> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Error::new(Kind::Io, "a runtime cannot be built").because(error))?;
-        Ok(Log {
-            topic: topic.to_owned(),
-            inner: Mutex::new((Background(Some(runtime)), Cluster::new(kafka, connector)?)),
-        })
+    /// A topic of the cluster that the client asks.
+    pub fn new(client: Arc<Client>, topic: &str) -> Log {
+        Log { topic: topic.to_owned(), client }
     }
 
-    /// How many partitions the topic has; `None`: there is no such topic.
-    pub fn partitions(&self) -> Result<Option<i32>> {
-        self.ask(async |cluster| match cluster.refresh(std::slice::from_ref(&self.topic)).await {
-            Ok(missing) => match missing.first() {
-                None => Ok(Answer::Done(cluster.partitions(&self.topic))),
-                Some((_, Code::UnknownTopicOrPartition)) => Ok(Answer::Done(None)),
-                Some((_, code)) => Ok(Answer::Again(*code)),
-            },
-            Err(error) => Err(error),
-        })
+    /// The topic; `None`: it is not there.
+    pub fn find(&self) -> Result<Option<Found>> {
+        self.client.topic(&self.topic)
     }
 
     /// The ends of these partitions.
@@ -89,7 +60,7 @@ impl Log {
     }
 
     fn offsets(&self, partitions: &[i32], which: i64, isolation: Isolation) -> Result<BTreeMap<i32, i64>> {
-        self.ask(async |cluster| {
+        self.client.ask(&self.topic, async |cluster| {
             let mut found = BTreeMap::new();
             for (leader, partitions) in self.by_leader(cluster, partitions).await? {
                 let each = |partition: &i32| {
@@ -117,15 +88,20 @@ impl Log {
         })
     }
 
-    /// Gives `each` key and value of every committed record from the beginning to `end`, in their order.
-    pub fn read(&self, partition: i32, end: i64, mut each: impl FnMut(&[u8], Option<&[u8]>) + Send) -> Result<()> {
+    /// Gives `each` offset, key and value of every committed record from the beginning to `end`, in their order.
+    pub fn read(
+        &self,
+        partition: i32,
+        end: i64,
+        mut each: impl FnMut(i64, Option<&[u8]>, Option<&[u8]>) + Send,
+    ) -> Result<()> {
         if end == 0 {
             return Ok(());
         }
         let begin = self.offsets(&[partition], EARLIEST, Isolation::Uncommitted)?;
         let mut position = begin.get(&partition).copied().unwrap_or_default();
         while position < end {
-            let data = self.ask(async |cluster| self.fetch(cluster, partition, position).await)?;
+            let data = self.client.ask(&self.topic, async |cluster| self.fetch(cluster, partition, position).await)?;
             let (records, next) = committed(&data).map_err(|why| {
                 Error::new(
                     Kind::Offsets,
@@ -134,10 +110,7 @@ impl Log {
                 .because(why)
                 .hint("check the topic with kafka-dump-log.sh")
             })?;
-            records
-                .iter()
-                .filter_map(|(key, value)| Some((key.as_ref()?, value)))
-                .for_each(|(key, value)| each(key, value.as_deref()));
+            records.iter().for_each(|record| each(record.0, record.1.as_deref(), record.2.as_deref()));
             position = next.unwrap_or(position).max(position);
         }
         Ok(())
@@ -193,64 +166,14 @@ impl Log {
     fn name(&self) -> TopicName {
         TopicName(StrBytes::from_string(self.topic.clone()))
     }
-
-    /// Asks until there is an answer, or it is clear that waiting does not help. On a thread of its own, as the caller may be
-    /// inside a runtime.
-    fn ask<T: Send>(&self, mut question: impl AsyncFnMut(&mut Cluster) -> Result<Answer<T>> + Send) -> Result<T> {
-        const PAUSE: Duration = Duration::from_millis(20);
-        let lost = || Error::new(Kind::Io, "a thread ended without a word");
-        let body = || {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let (Background(Some(runtime)), cluster) = &mut *inner else { return Err(lost()) };
-            runtime.block_on(async {
-                let deadline = Instant::now() + TIMEOUT;
-                loop {
-                    let error = match question(cluster).await {
-                        Ok(Answer::Done(answer)) => return Ok(answer),
-                        Ok(Answer::Again(code)) if code.is_retriable() => {
-                            cluster.forget(&self.topic);
-                            self.silent(code)
-                        }
-                        Ok(Answer::Again(code)) => return Err(self.silent(code)),
-                        Err(error) if error.kind() != Kind::Kafka || lasts(&error) => return Err(error),
-                        Err(error) => {
-                            cluster.forget(&self.topic);
-                            error
-                        }
-                    };
-                    if Instant::now() >= deadline {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-            })
-        };
-        std::thread::scope(|scope| scope.spawn(body).join()).unwrap_or_else(|_| Err(lost()))
-    }
-
-    fn silent(&self, code: Code) -> Error {
-        let error =
-            Error::new(Kind::Kafka, format!("{} cannot be read", self.topic)).because(format!("{code:?}: {code}"));
-        match code {
-            Code::TopicAuthorizationFailed => error.hint("grant the principal READ and DESCRIBE on the offsets topic"),
-            _ => error.hint("are the brokers up?"),
-        }
-    }
 }
 
-/// What became of a question.
-enum Answer<T> {
-    Done(T),
-    /// The broker cannot say it, or not now.
-    Again(Code),
-}
-
-/// A record's key and value.
-type KeyValue = (Option<Bytes>, Option<Bytes>);
+/// A record's offset, key and value.
+type Read = (i64, Option<Bytes>, Option<Bytes>);
 
 /// The committed records of what one fetch brought, and where the next goes on. The broker sends what was aborted too, with
 /// a list of the transactions it belongs to; each ends with a mark, which is a record of its own sort.
-fn committed(data: &PartitionData) -> Result<(Vec<KeyValue>, Option<i64>), String> {
+fn committed(data: &PartitionData) -> Result<(Vec<Read>, Option<i64>), String> {
     let mut aborted: Vec<(i64, i64)> =
         data.aborted_transactions.iter().flatten().map(|one| (one.first_offset, one.producer_id.0)).collect();
     aborted.sort_unstable_by(|one, other| other.cmp(one));
@@ -269,7 +192,7 @@ fn committed(data: &PartitionData) -> Result<(Vec<KeyValue>, Option<i64>), Strin
                     open.remove(&record.producer_id);
                 }
             } else if !record.transactional || !open.contains(&record.producer_id) {
-                found.push((record.key, record.value));
+                found.push((record.offset, record.key, record.value));
             }
         }
         next = Some(last + 1);
@@ -334,7 +257,7 @@ mod tests {
             .with_records(Some(batches.concat().into()))
             .with_aborted_transactions(Some(aborted.collect()));
         let (records, next) = committed(&data).unwrap();
-        (records.iter().map(|(key, _)| String::from_utf8_lossy(key.as_ref().unwrap()).into_owned()).collect(), next)
+        (records.iter().map(|(_, key, _)| String::from_utf8_lossy(key.as_ref().unwrap()).into_owned()).collect(), next)
     }
 
     #[test]

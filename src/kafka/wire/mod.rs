@@ -3,6 +3,7 @@
 //! The messages' bytes are the `kafka_protocol` crate's; here is who is dialled, how one logs in, and which answer belongs to
 //! which request.
 
+mod client;
 mod cluster;
 mod connection;
 mod dial;
@@ -10,6 +11,7 @@ mod log;
 mod login;
 mod tls;
 
+pub use client::Client;
 pub use cluster::Cluster;
 pub use connection::Version;
 pub use dial::lasts;
