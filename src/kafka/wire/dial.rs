@@ -21,7 +21,8 @@ use crate::{Error, Kind, Result};
 /// How brokers are dialled.
 pub struct Dial {
     client: String,
-    tls: Option<Tls>,
+    /// Where TLS is spoken: what its settings are, whose files are read again for each connection.
+    tls: Option<Kafka>,
     login: Option<Login>,
     /// How long opening may take.
     patience: Duration,
@@ -42,7 +43,8 @@ impl Dial {
         let protocol = kafka.property("security.protocol").unwrap_or("plaintext").to_ascii_lowercase();
         Ok(Dial {
             client: kafka.property("client.id").map_or_else(|| format!("strandline-{connector}"), str::to_owned),
-            tls: protocol.ends_with("ssl").then(|| Tls::of(kafka)).transpose()?,
+            // What is wrong with them is told before anybody is dialled.
+            tls: protocol.ends_with("ssl").then(|| Tls::of(kafka).map(|_| kafka.clone())).transpose()?,
             login: Login::of(kafka)?,
             patience: kafka.millis("socket.connection.setup.timeout.ms", 30_000),
             family: match kafka.property("broker.address.family") {
@@ -69,7 +71,8 @@ impl Dial {
         settled.map_err(|error| unreachable(peer, &error.to_string()))?;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
-            Some(tls) => {
+            Some(settings) => {
+                let tls = Tls::of(settings)?;
                 let failed = |why: &dyn std::fmt::Display| unreachable(peer, &format!("SSL handshake failed: {why}"));
                 let mut stream = SslStream::new(tls.to(host)?, tcp).map_err(|error| failed(&error))?;
                 if let Err(error) = Pin::new(&mut stream).connect().await {

@@ -7,14 +7,13 @@ use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::ssl::{Ssl, SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
-use openssl::x509::store::X509Lookup;
+use openssl::x509::store::{X509Lookup, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 
 use crate::config::Kafka;
 use crate::{Error, Kind, Result};
 
-/// What a connection needs; certificates and keys are read anew for each, as they are renewed in place.
-#[derive(Clone)]
+/// What a connection needs; made anew for each, as certificates and keys are renewed in place.
 pub struct Tls {
     connector: SslConnector,
     /// Whether the certificate must be made out to the host.
@@ -50,8 +49,14 @@ impl Tls {
     }
 }
 
-/// Who may vouch for the brokers: those that are named, else the machine's own.
+/// Who may vouch for the brokers: those that are named and nobody else, or the machine's own.
 fn authorities(kafka: &Kafka, builder: &mut SslConnectorBuilder) -> Result<()> {
+    let location = kafka.property("ssl.ca.location").filter(|path| *path != "probe");
+    if location.is_some() || kafka.property("ssl.ca.pem").is_some() {
+        // The builder comes with the machine's.
+        let nobody = X509StoreBuilder::new().map_err(unusable("TLS"))?.build();
+        builder.set_cert_store(nobody);
+    }
     if let Some(crl) = kafka.property("ssl.crl.location") {
         let refused = unusable("ssl.crl.location");
         let lookup = builder.cert_store_mut().add_lookup(X509Lookup::file()).map_err(&refused)?;
@@ -63,13 +68,11 @@ fn authorities(kafka: &Kafka, builder: &mut SslConnectorBuilder) -> Result<()> {
             builder.cert_store_mut().add_cert(certificate).map_err(unusable("ssl.ca.pem"))?;
         }
     }
-    match kafka.property("ssl.ca.location").filter(|path| *path != "probe") {
+    match location {
         Some(path) if Path::new(path).is_dir() => {
             builder.load_verify_locations(None, Some(Path::new(path))).map_err(unusable("ssl.ca.location"))
         }
         Some(path) => builder.set_ca_file(path).map_err(unusable("ssl.ca.location")),
-        None if kafka.property("ssl.ca.pem").is_some() => Ok(()),
-        // As the builder has them.
         None => Ok(()),
     }
 }
@@ -135,5 +138,55 @@ fn unusable(property: &'static str) -> impl Fn(ErrorStack) -> Error {
         Error::new(Kind::Config, format!("kafka: {property} cannot be used"))
             .because(error)
             .hint("check the properties under [kafka] that begin with ssl")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::asn1::Asn1Time;
+    use openssl::hash::MessageDigest;
+    use openssl::rsa::Rsa;
+
+    use super::*;
+
+    fn certificate() -> (String, String) {
+        let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        let mut builder = X509::builder().unwrap();
+        builder.set_pubkey(&key).unwrap();
+        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        let text = |pem: Vec<u8>| String::from_utf8(pem).unwrap();
+        (text(builder.build().to_pem().unwrap()), text(key.private_key_to_pem_pkcs8().unwrap()))
+    }
+
+    fn trusted(properties: &[(&str, &str)]) -> usize {
+        let tls = Tls::of(&Kafka::with(properties)).unwrap();
+        tls.connector.context().cert_store().all_certificates().len()
+    }
+
+    #[test]
+    fn whoever_names_an_authority_trusts_no_other() {
+        let (pem, _) = certificate();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &pem).unwrap();
+        assert_eq!(trusted(&[("ssl.ca.pem", &pem)]), 1);
+        assert_eq!(trusted(&[("ssl.ca.location", file.path().to_str().unwrap())]), 1);
+        assert_eq!(trusted(&[("ssl.ca.location", "probe")]), trusted(&[]));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_by_its_property() {
+        let ((pem, _), (_, anothers)) = (certificate(), certificate());
+        for (properties, said) in [
+            (&[("ssl.ca.location", "/nowhere.pem")][..], "ssl.ca.location"),
+            (&[("ssl.certificate.location", "/nowhere.pem")], "ssl.certificate.location"),
+            (&[("ssl.certificate.pem", &pem), ("ssl.key.pem", &anothers)], "ssl.key.pem"),
+            (&[("ssl.cipher.suites", "none of these")], "ssl.cipher.suites"),
+        ] {
+            let error = Tls::of(&Kafka::with(properties)).err().unwrap();
+            assert!(error.message().contains(said), "{error:?}");
+            assert_eq!(error.kind(), Kind::Config);
+        }
     }
 }
