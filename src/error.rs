@@ -46,6 +46,8 @@ pub enum Kind {
     Topic,
     /// A newer instance owns the offsets partition.
     Fenced,
+    /// The Kafka transaction took longer than its timeout, or a newer instance owns the offsets partition.
+    Outlived,
     /// The offsets topic holds something unreadable under our key.
     Offsets,
     /// The offsets topic is gone, and with it what is known of every object.

@@ -422,7 +422,7 @@ impl Task {
     fn take_back(&mut self, partition: i32) -> Result<()> {
         let (Some(owner), Some(moment)) = (self.owners.get_mut(&partition), &self.moment) else { return Ok(()) };
         self.next_look = Instant::now();
-        owner.abort(moment, PATIENCE)
+        owner.abort(moment, PATIENCE).map_err(|error| self.shared.name_successor(partition, error))
     }
 
     // ---- failures, waiting, the end ----
@@ -447,8 +447,9 @@ impl Task {
             let mut broken = Vec::new();
             for owner in self.owners.values_mut() {
                 if let Err(error) = owner.abort(moment, PATIENCE) {
+                    let error = self.shared.name_successor(owner.partition, error);
                     if error.kind() == Kind::Fenced {
-                        return Err(self.shared.name_successor(owner.partition, error));
+                        return Err(error);
                     }
                     broken.push(owner.partition);
                 }

@@ -88,9 +88,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Says who took a partition over.
+    /// Says who took a partition over, if somebody did.
     pub fn name_successor(&self, partition: i32, error: Error) -> Error {
-        if error.kind() != Kind::Fenced {
+        if !matches!(error.kind(), Kind::Fenced | Kind::Outlived) {
             return error;
         }
         let claim = self.offsets.read(&self.config.name, partition, Duration::from_secs(5), &mut |_| {});
@@ -98,6 +98,8 @@ impl Shared {
             Ok(Some(claim)) if claim.worker != worker_id() => {
                 format!("{}, running since {}", claim.worker, claim.started)
             }
+            // Still ours: it was the timeout.
+            _ if error.kind() == Kind::Outlived => return error,
             _ => "another instance that has not signed yet".to_owned(),
         };
         let name = &self.config.name;

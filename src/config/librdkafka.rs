@@ -56,8 +56,28 @@ const WITHOUT_EFFECT: &[&str] = &[
     "retries",
 ];
 
+/// Properties of librdkafka's connections, which ours do without.
+const UNNEEDED: &[&str] = &[
+    "topic.metadata.refresh.interval.ms",
+    "metadata.max.age.ms",
+    "retry.backoff.ms",
+    "retry.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "reconnect.backoff.max.ms",
+    "socket.keepalive.enable",
+    "socket.nagle.disable",
+    "socket.send.buffer.bytes",
+    "socket.receive.buffer.bytes",
+    "receive.message.max.bytes",
+    "client.dns.lookup",
+    "ssl.providers",
+];
+
 /// Why a property changes nothing, if it does not: no harm, but whoever wrote it expects something.
 pub fn without_effect(property: &str) -> Option<String> {
+    if UNNEEDED.contains(&property) {
+        return Some(format!("kafka.\"{property}\" has no effect on Strandline's own connections"));
+    }
     WITHOUT_EFFECT.contains(&property).then(|| {
         format!("kafka.\"{property}\" has no effect: batches go when they are full (batch.size) and with each commit, and again until it is over")
     })
@@ -246,7 +266,7 @@ mod tests {
             );
             assert!(!OWNED.iter().any(|(owned, _)| owned == name), "{name}");
         }
-        for name in WITHOUT_EFFECT {
+        for name in WITHOUT_EFFECT.iter().chain(UNNEEDED) {
             assert!(NAMES.contains(name), "{name}");
         }
     }

@@ -11,7 +11,7 @@ mod queue;
 mod records;
 mod sender;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -66,8 +66,8 @@ pub struct Producer {
     /// The largest record, where `[kafka]` says one.
     largest: Option<usize>,
     topics: HashMap<String, Topic>,
-    /// Topics that the sender was asked for.
-    asked: HashSet<String>,
+    /// Topics that the sender was asked for, and when.
+    asked: HashMap<String, Instant>,
     /// Bytes in batches that are not full yet.
     unsent: usize,
     queue: Arc<Queue>,
@@ -90,6 +90,8 @@ const BATCH_SIZE: usize = 256 << 10;
 const MOST_KBYTES: usize = 16 << 10;
 /// How long a moment is, at most, when the queue is full.
 const MOMENT: Duration = Duration::from_millis(5);
+/// After how long a topic that is not known is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Producer {
     /// Rows and watermarks in transactions of this id. Call [`Producer::init`] first.
@@ -133,7 +135,7 @@ impl Producer {
             most: size("queue.buffering.max.kbytes").unwrap_or(MOST_KBYTES).saturating_mul(1024),
             largest: size("message.max.bytes"),
             topics: HashMap::new(),
-            asked: HashSet::new(),
+            asked: HashMap::new(),
             unsent: 0,
             queue,
             commands,
@@ -158,10 +160,7 @@ impl Producer {
 
     /// Begins a transaction. Kafka learns of it with the first batch.
     pub fn begin(&mut self) -> Result<()> {
-        match self.queue.lock().failed.as_ref() {
-            Some(failed) => Err(failed.error()),
-            None => Ok(()),
-        }
+        self.queue.lock().check()
     }
 
     /// Takes a batch's records; their keys decide the partitions.
@@ -213,16 +212,14 @@ impl Producer {
     /// How many partitions a topic has; `None`: that is not known yet, or the queue is full.
     fn partitions(&mut self, topic: &str) -> Result<Option<usize>> {
         let state = self.queue.lock();
-        match &state.failed {
-            // Whose topic it is is told with the commit.
-            None | Some(Failure::Topic(..) | Failure::Gone(_)) => {}
-            Some(failed) => return Err(failed.error()),
-        }
+        state.check()?;
         if state.bytes >= self.most {
             return Ok(None);
         }
         let known = state.partitions.get(topic).and_then(|partitions| usize::try_from(*partitions).ok());
-        if known.is_none() && self.asked.insert(topic.to_owned()) {
+        let lately = |asked: &Instant| asked.elapsed() < ASK_AGAIN;
+        if known.is_none() && !self.asked.get(topic).is_some_and(lately) {
+            self.asked.insert(topic.to_owned(), Instant::now());
             let _ = self.commands.send(Command::Find(topic.to_owned()));
         }
         Ok(known.filter(|partitions| *partitions > 0))
@@ -260,6 +257,10 @@ impl Producer {
         let mut by_partition: HashMap<i32, Records> = HashMap::new();
         for offset in offsets {
             let records = by_partition.entry(offset.partition).or_default();
+            let size = Records::most(offset.key.len(), offset.value.as_ref().map_or(0, Vec::len), &[]);
+            if !records.is_empty() && records.size() + size > self.batch_size {
+                send(&self.queue, &self.commands, (Arc::clone(&name), offset.partition), std::mem::take(records));
+            }
             records.push(Some(&offset.key), offset.value.as_deref(), &[], now);
         }
         for (partition, records) in by_partition {

@@ -25,7 +25,7 @@ impl Codec {
     /// What `[kafka]` says; lz4 where it is silent.
     pub fn of(kafka: &Kafka) -> Result<Codec> {
         let said = kafka.property("compression.type").or_else(|| kafka.property("compression.codec"));
-        let kind = match said.unwrap_or("lz4") {
+        let kind = match said.unwrap_or("lz4").to_ascii_lowercase().as_str() {
             "none" => Sort::None,
             "gzip" => Sort::Gzip,
             "snappy" => Sort::Snappy,

@@ -9,6 +9,8 @@ use crate::{Error, Kind};
 pub enum Failure {
     /// Another instance has this transactional id.
     Fenced(String),
+    /// The transaction took longer than its timeout, or another instance has its id: who signed for the partition tells.
+    Outlived(String),
     /// The transaction must be aborted; what was read is read and sent again.
     Abort(String),
     /// A topic takes no records, for a reason that lasts.
@@ -24,7 +26,7 @@ impl Failure {
     pub fn spoils(&self, topic: &str) -> bool {
         match self {
             Failure::Topic(failed, _) | Failure::Gone(failed) => failed == topic,
-            Failure::Fenced(_) | Failure::Abort(_) | Failure::Denied(..) => true,
+            Failure::Fenced(_) | Failure::Outlived(_) | Failure::Abort(_) | Failure::Denied(..) => true,
         }
     }
 
@@ -33,6 +35,11 @@ impl Failure {
         match self {
             Failure::Fenced(cause) => {
                 Error::new(Kind::Fenced, "a newer instance has taken over").because(cause.as_str())
+            }
+            Failure::Outlived(cause) => {
+                Error::new(Kind::Outlived, "the transaction took longer than kafka.\"transaction.timeout.ms\"")
+                    .because(cause.as_str())
+                    .hint("nothing: its rows are read and sent again; raise the timeout if it happens often")
             }
             Failure::Abort(cause) => Error::new(Kind::Transaction, "the transaction cannot be committed")
                 .because(cause.as_str())

@@ -1,7 +1,7 @@
 //! Who a producer is to Kafka: producer id and epoch, by which it fences and is fenced, and the transaction it has open.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError as Code};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -18,7 +18,7 @@ use crate::kafka::wire::{Cluster, Version};
 use crate::{Error, Result};
 
 /// From version 3 on a producer can raise its own epoch (KIP-360).
-const INIT: Version = Version::of(ApiKey::InitProducerId, 1, 4);
+const INIT: Version = Version::of(ApiKey::InitProducerId, 0, 4);
 const OWN_EPOCH: i16 = 3;
 const JOIN: Version = Version::of(ApiKey::AddPartitionsToTxn, 0, 3);
 /// Version 5 would raise the epoch with each transaction.
@@ -46,12 +46,28 @@ pub struct Identity {
     coordinator: Option<i32>,
     /// The partitions that belong to the open transaction.
     joined: BTreeSet<Place>,
+    /// Since when the coordinator may have a transaction open: from the first question on, as its answer may be lost.
+    open: Option<Instant>,
+    /// Since when the coordinator does not know a topic that the brokers know.
+    missing: Option<Instant>,
 }
+
+/// How long a topic may be unknown: one that was just made has to spread among the brokers.
+pub const UNKNOWN: Duration = Duration::from_secs(10);
 
 impl Identity {
     /// Not known to Kafka yet.
     pub fn new(transactional_id: Option<String>, timeout: Duration) -> Identity {
-        Identity { transactional_id, timeout, id: -1, epoch: -1, coordinator: None, joined: BTreeSet::new() }
+        Identity {
+            transactional_id,
+            timeout,
+            id: -1,
+            epoch: -1,
+            coordinator: None,
+            joined: BTreeSet::new(),
+            open: None,
+            missing: None,
+        }
     }
 
     /// Whether it has an id.
@@ -76,23 +92,24 @@ impl Identity {
 
     /// Raises its own epoch, if nobody else has taken the id meanwhile: sequence numbers begin anew.
     pub async fn renew(&mut self, cluster: &mut Cluster) -> Step {
-        self.joined.clear();
         if self.transactional_id.is_none() {
             return self.init(cluster, -1, -1).await;
         }
         self.init(cluster, self.id, self.epoch).await
     }
 
-    /// After a refusal that names the epoch. A successor has raised it, or the coordinator has, as the transaction took
-    /// longer than its timeout: then the id is still ours, with the next epoch.
-    pub async fn judge(&mut self, cluster: &mut Cluster, cause: Code) -> Step {
-        match self.renew(cluster).await {
-            Step::Done => Step::Failed(Failure::Abort(format!(
-                "{}; the transaction took longer than kafka.\"transaction.timeout.ms\"",
-                said(cause)
-            ))),
-            step => step,
+    /// After a refusal that names the epoch. A successor has raised it; or the coordinator has, as the transaction took longer
+    /// than its timeout: which of both, not every broker tells, so the time does, and then who signed for the partition.
+    pub fn overtaken(&self, cause: Code) -> Failure {
+        match self.open {
+            Some(since) if since.elapsed() >= self.timeout => Failure::Outlived(said(cause)),
+            _ => Failure::Fenced(said(cause)),
         }
+    }
+
+    fn closed(&mut self) {
+        self.joined.clear();
+        (self.open, self.missing) = (None, None);
     }
 
     async fn init(&mut self, cluster: &mut Cluster, id: i64, epoch: i16) -> Step {
@@ -127,6 +144,7 @@ impl Identity {
             }
             None => {
                 (self.id, self.epoch) = (answer.producer_id.0, answer.producer_epoch);
+                self.closed();
                 Step::Done
             }
             Some(Code::InvalidProducerEpoch | Code::ProducerFenced) if id >= 0 => {
@@ -158,6 +176,7 @@ impl Identity {
             Ok(broker) => broker,
             Err(step) => return step,
         };
+        self.open.get_or_insert_with(Instant::now);
         let (id, epoch) = (self.id, self.epoch);
         let answer: Result<AddPartitionsToTxnResponse> = cluster
             .ask(broker, JOIN, |_| {
@@ -185,10 +204,12 @@ impl Identity {
         match refused {
             None => {
                 self.joined.extend(new.into_iter().cloned());
+                self.missing = None;
                 Step::Done
             }
-            Some((_, code @ (Code::InvalidProducerEpoch | Code::ProducerFenced))) => self.judge(cluster, code).await,
             Some((topic, code)) => match verdict(Some(code)) {
+                Verdict::Overtaken => Step::Failed(self.overtaken(code)),
+                Verdict::Missing if self.missing.get_or_insert_with(Instant::now).elapsed() < UNKNOWN => Step::Soon,
                 Verdict::Missing => Step::Failed(Failure::Gone(topic)),
                 Verdict::Lasting => Step::Failed(Failure::Topic(topic, code)),
                 _ => self.step(code),
@@ -200,7 +221,7 @@ impl Identity {
     /// knows what it has done.
     pub async fn end(&mut self, cluster: &mut Cluster, committed: bool) -> Step {
         let Some(name) = self.transactional_id.clone() else { return Step::Done };
-        if self.joined.is_empty() {
+        if self.open.is_none() {
             return Step::Done;
         }
         let broker = match self.coordinator(cluster).await {
@@ -220,10 +241,14 @@ impl Identity {
         match answer.map(|answer| answer.error_code.err()) {
             Err(error) => self.lost_sight(error),
             Ok(None) => {
-                self.joined.clear();
+                self.closed();
                 Step::Done
             }
-            Ok(Some(code @ (Code::InvalidProducerEpoch | Code::ProducerFenced))) => self.judge(cluster, code).await,
+            // The question that would have opened it did not get there.
+            Ok(Some(Code::InvalidTxnState)) if !committed && self.joined.is_empty() => {
+                self.closed();
+                Step::Done
+            }
             Ok(Some(code)) => self.step(code),
         }
     }
@@ -261,9 +286,28 @@ impl Identity {
                     Error::new(crate::Kind::Kafka, "the transaction coordinator is not ready").because(said(code)),
                 )
             }
-            Word::Overtaken => Step::Failed(Failure::Fenced(said(code))),
+            Word::Overtaken => Step::Failed(self.overtaken(code)),
             Word::Denied(hint) => Step::Failed(Failure::Denied(said(code), hint)),
             Word::Lost => Step::Failed(Failure::Abort(said(code))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by reading: which of both it is was asked of the coordinator, and most brokers answer that question wrongly; and
+    /// what belonged to the transaction was forgotten before the answer, so that a commit that was refused looked done.
+    #[test]
+    fn a_raised_epoch_is_a_successors_unless_the_transaction_has_outlived_its_timeout() {
+        let mut identity = Identity::new(Some("shop-1".to_owned()), Duration::from_secs(60));
+        assert!(matches!(identity.overtaken(Code::ProducerFenced), Failure::Fenced(_)), "nothing was open");
+        identity.joined.insert(("t".into(), 0));
+        identity.open = Some(Instant::now());
+        assert!(matches!(identity.overtaken(Code::ProducerFenced), Failure::Fenced(_)));
+        identity.timeout = Duration::ZERO;
+        assert!(matches!(identity.overtaken(Code::InvalidProducerEpoch), Failure::Outlived(_)));
+        assert!(identity.open.is_some() && !identity.joined.is_empty(), "it is not ended by that");
     }
 }

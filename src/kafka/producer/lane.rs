@@ -84,9 +84,9 @@ impl Lane {
         }
     }
 
-    /// Whether something was refused and nothing taken since.
-    pub fn is_recovering(&self) -> bool {
-        self.recovering
+    /// Whether nothing stands before it that was not taken: if it is out of order, what was taken is lost.
+    pub fn is_first(&self, sequence: i32) -> bool {
+        self.place(sequence) == Some(0)
     }
 
     /// How many batches are under way.
@@ -156,6 +156,7 @@ mod tests {
         assert_eq!(send(&mut lane), None, "1 and 2 are still under way");
         lane.again(1);
         lane.again(2);
+        assert!(lane.is_first(0) && !lane.is_first(1));
         assert_eq!(send(&mut lane), Some(0));
         assert_eq!(send(&mut lane), None, "one at a time");
         lane.taken(0);

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::failure::Failure;
-use crate::Error;
+use crate::{Error, Result};
 
 /// Between the one who appends and the one who sends.
 #[derive(Default)]
@@ -27,6 +27,16 @@ pub struct State {
     pub partitions: HashMap<String, i32>,
     /// What kept the sender from the brokers at its last attempt.
     pub trouble: Option<(String, Option<String>)>,
+}
+
+impl State {
+    /// Whether records are worth queueing; whose topic is refused is told with the commit.
+    pub fn check(&self) -> Result<()> {
+        match &self.failed {
+            None | Some(Failure::Topic(..) | Failure::Gone(_)) => Ok(()),
+            Some(failed) => Err(failed.error()),
+        }
+    }
 }
 
 impl Queue {

@@ -7,7 +7,7 @@
 mod answers;
 mod ends;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::Place;
 use super::compression::Codec;
 use super::failure::{Failure, Verdict, verdict};
-use super::identity::{Identity, Step};
+use super::identity::{Identity, Step, UNKNOWN};
 use super::lane::Lane;
 use super::queue::Queue;
 use super::records::Records;
@@ -38,8 +38,6 @@ const PRODUCE: Version = Version::of(ApiKey::Produce, 3, 11);
 const UNDER_WAY: usize = 5;
 /// The batches of one request.
 const REQUEST: usize = 1 << 20;
-/// How long a topic may be unknown: one that was just made has to spread among the brokers.
-const UNKNOWN: Duration = Duration::from_secs(10);
 /// How often the number of a topic's partitions is asked for again, as `topic.metadata.refresh.interval.ms` has it.
 const REFRESH: Duration = Duration::from_secs(300);
 
@@ -80,7 +78,11 @@ pub struct Sender {
     under_way: HashMap<i32, usize>,
     /// Topics to be asked for, and since when they are missing.
     unknown: BTreeMap<String, Instant>,
+    /// Those that records wait for.
+    wanted: BTreeSet<String>,
     refreshed: Instant,
+    /// A request of this transaction ended without an answer.
+    unanswered: bool,
     closing: Option<Closing>,
     pauses: u32,
     paused: Option<Instant>,
@@ -99,7 +101,9 @@ impl Sender {
             flights: FuturesUnordered::new(),
             under_way: HashMap::new(),
             unknown: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             refreshed: Instant::now(),
+            unanswered: false,
             closing: None,
             pauses: 0,
             paused: None,
@@ -112,7 +116,7 @@ impl Sender {
             let wake = self.paused.unwrap_or_else(|| self.refreshed + REFRESH);
             tokio::select! {
                 biased;
-                Some((broker, sent, answer)) = self.flights.next() => self.landed(broker, sent, answer).await,
+                Some((broker, sent, answer)) = self.flights.next() => self.landed(broker, sent, answer),
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => return,
@@ -136,7 +140,8 @@ impl Sender {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Find(topic) => {
-                self.unknown.entry(topic).or_insert_with(Instant::now);
+                self.unknown.entry(topic.clone()).or_insert_with(Instant::now);
+                self.wanted.insert(topic);
             }
             Command::Send(place, records) => {
                 if self.queue.lock().failed.as_ref().is_some_and(|failed| failed.spoils(&place.0)) {
@@ -159,32 +164,49 @@ impl Sender {
     }
 
     async fn dispatch(&mut self) -> Result<(), Step> {
-        self.look_up().await?;
+        // What cannot be sent holds up nothing else; why is told at the end.
+        let mut hindered = self.look_up().await.err();
+        if matches!(hindered, Some(Step::Later(_) | Step::Failed(_))) {
+            return hindered.map_or(Ok(()), Err);
+        }
         let ready: Vec<Place> =
             self.lanes.iter().filter(|(_, lane)| lane.is_ready()).map(|(place, _)| place.clone()).collect();
-        if ready.is_empty() || matches!(self.closing, Some(Closing::Abort(_))) {
-            return Ok(());
-        }
-        if !self.identity.is_known() {
-            done(self.identity.take(&mut self.cluster).await)?;
-        }
-        done(self.identity.join(&mut self.cluster, &ready).await)?;
         let mut by_leader: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
         for place in ready {
             match self.cluster.leader(&place.0, place.1) {
                 Some(leader) => by_leader.entry(leader).or_default().push(place),
                 None => {
                     self.unknown.entry(place.0.to_string()).or_insert_with(Instant::now);
+                    hindered.get_or_insert(Step::Soon);
                 }
             }
         }
+        if by_leader.is_empty() || matches!(self.closing, Some(Closing::Abort(_))) {
+            return hindered.map_or(Ok(()), Err);
+        }
+        if !self.identity.is_known() {
+            done(self.identity.take(&mut self.cluster).await)?;
+        }
+        let places: Vec<Place> = by_leader.values().flatten().cloned().collect();
+        done(self.identity.join(&mut self.cluster, &places).await)?;
         for (leader, places) in by_leader {
-            while self.send(leader, &places).await? {}
+            loop {
+                match self.send(leader, &places).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(Step::Failed(failure)) => return Err(Step::Failed(failure)),
+                    Err(step) => {
+                        // Another may lead by now.
+                        for (topic, _) in &places {
+                            self.unknown.entry(topic.to_string()).or_insert_with(Instant::now);
+                        }
+                        hindered = Some(step);
+                        break;
+                    }
+                }
+            }
         }
-        match self.unknown.is_empty() {
-            true => Ok(()),
-            false => Err(Step::Soon),
-        }
+        hindered.map_or(Ok(()), Err)
     }
 
     /// One request with the next batch of each of these partitions, if the broker has room; whether one was sent.
@@ -239,8 +261,9 @@ impl Sender {
     async fn look_up(&mut self) -> Result<(), Step> {
         if self.refreshed.elapsed() >= REFRESH {
             self.refreshed = Instant::now();
-            let known: Vec<String> = self.queue.lock().partitions.keys().cloned().collect();
-            self.unknown.extend(known.into_iter().map(|topic| (topic, Instant::now())));
+            for topic in self.queue.lock().partitions.keys() {
+                self.unknown.entry(topic.clone()).or_insert_with(Instant::now);
+            }
         }
         if self.unknown.is_empty() {
             return Ok(());
@@ -253,12 +276,8 @@ impl Sender {
                 Some((_, code)) => self.missing(&topic, *code),
                 None => {
                     self.queue.know(&topic, self.cluster.partitions(&topic));
-                    let led = self.cluster.partitions(&topic).is_some_and(|partitions| {
-                        (0..partitions).all(|partition| self.cluster.leader(&topic, partition).is_some())
-                    });
-                    if led {
-                        self.unknown.remove(&topic);
-                    }
+                    self.unknown.remove(&topic);
+                    self.wanted.remove(&topic);
                 }
             }
         }
@@ -269,6 +288,12 @@ impl Sender {
     }
 
     fn missing(&mut self, topic: &str, code: Code) {
+        let waits = |(place, lane): (&Place, &Lane)| *place.0 == *topic && !lane.is_empty();
+        if !self.wanted.contains(topic) && !self.lanes.iter().any(waits) {
+            // Nobody needs it now: it is asked for again when somebody does.
+            self.unknown.remove(topic);
+            return self.queue.know(topic, None);
+        }
         let since = self.unknown.get(topic).copied().unwrap_or_else(Instant::now);
         let failure = match verdict(Some(code)) {
             Verdict::Lasting => Failure::Topic(topic.to_owned(), code),
@@ -276,6 +301,8 @@ impl Sender {
             _ => return,
         };
         self.unknown.remove(topic);
+        self.wanted.remove(topic);
+        self.queue.know(topic, None);
         self.fail(failure);
     }
 }

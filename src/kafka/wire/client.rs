@@ -118,7 +118,8 @@ impl Client {
             runtime.block_on(async {
                 let deadline = Instant::now() + TIMEOUT;
                 loop {
-                    let error = match question(cluster).await {
+                    let answer = tokio::time::timeout_at(deadline.into(), question(cluster)).await;
+                    let error = match answer.unwrap_or_else(|_| Err(too_late(what))) {
                         Ok(Answer::Done(answer)) => return Ok(answer),
                         Ok(Answer::Again(code)) if code.is_retriable() => {
                             cluster.forget(what);
@@ -140,6 +141,12 @@ impl Client {
         };
         std::thread::scope(|scope| scope.spawn(body).join()).unwrap_or_else(|_| Err(lost()))
     }
+}
+
+fn too_late(what: &str) -> Error {
+    Error::new(Kind::Kafka, format!("Kafka does not tell of {what}"))
+        .because(format!("no answer in {TIMEOUT:.0?}"))
+        .hint("check kafka.\"bootstrap.servers\" and that the brokers are up")
 }
 
 fn silent(what: &str, code: Code) -> Error {

@@ -44,6 +44,8 @@ pub struct Connection {
     versions: HashMap<i16, VersionRange>,
     /// From when on the broker wants us to log in again (KIP-368).
     expires: Option<Instant>,
+    /// After how long without a request it is not used again: what stands in between may have forgotten it without a word.
+    idle: Duration,
     frames: mpsc::UnboundedSender<Bytes>,
     ends: Arc<Ends>,
 }
@@ -58,6 +60,8 @@ struct Ends {
 #[derive(Default)]
 struct Waiting {
     next: i32,
+    /// When something was asked last.
+    last: Option<Instant>,
     asked: VecDeque<(i32, oneshot::Sender<Bytes>)>,
     /// Why there is no answer any more.
     closed: Option<String>,
@@ -68,7 +72,7 @@ const MOST: usize = 100 << 20;
 
 impl Connection {
     /// Over an open stream. Nothing is known of the broker's versions yet.
-    pub fn over(stream: Box<dyn Stream>, peer: String, client: &str) -> Connection {
+    pub fn over(stream: Box<dyn Stream>, peer: String, client: &str, idle: Duration) -> Connection {
         let (read, write) = tokio::io::split(stream);
         let (frames, queue) = mpsc::unbounded_channel();
         let waiting = Arc::new(Mutex::new(Waiting::default()));
@@ -79,6 +83,7 @@ impl Connection {
             client: StrBytes::from_string(client.to_owned()),
             versions: HashMap::new(),
             expires: None,
+            idle,
             frames,
             ends: Arc::new(Ends { waiting, tasks: [reader.abort_handle(), writer.abort_handle()] }),
         }
@@ -97,7 +102,9 @@ impl Connection {
 
     /// Whether nothing more should be sent over it.
     pub fn is_spent(&self) -> bool {
-        self.ends.lock().closed.is_some() || self.expires.is_some_and(|expires| Instant::now() >= expires)
+        let waiting = self.ends.lock();
+        let rested = waiting.asked.is_empty() && waiting.last.is_some_and(|last| last.elapsed() >= self.idle);
+        rested || waiting.closed.is_some() || self.expires.is_some_and(|expires| Instant::now() >= expires)
     }
 
     /// The newest version that both sides speak.
@@ -139,6 +146,7 @@ impl Connection {
             Error::new(Kind::Io, format!("a request {key:?} could not be written")).because(why.to_string())
         })?;
         waiting.asked.push_back((number, answered));
+        waiting.last = Some(Instant::now());
         // A queue without its writer means that the connection broke: the answer says so.
         let _ = self.frames.send(frame);
         drop(waiting);
@@ -268,6 +276,8 @@ mod tests {
 
     use super::*;
 
+    const IDLE: Duration = Duration::from_secs(60);
+
     fn ask(connection: &Connection) -> Result<impl Future<Output = Result<ApiVersionsResponse>> + use<>> {
         connection.ask(ApiKey::ApiVersions, 0, &ApiVersionsRequest::default(), Duration::from_millis(500))
     }
@@ -280,12 +290,24 @@ mod tests {
     #[tokio::test]
     async fn answers_go_to_their_questions_in_order() {
         let (ours, mut theirs) = tokio::io::duplex(1 << 16);
-        let connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me");
+        let connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me", IDLE);
         let (one, two) = (ask(&connection).unwrap(), ask(&connection).unwrap());
         theirs.write_all(&[answer(0), answer(1)].concat()).await.unwrap();
         let (one, two) = tokio::join!(one, two);
         assert_eq!((one.unwrap().error_code, two.unwrap().error_code), (0, 0));
         assert!(!connection.is_spent());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_rested_for_long_is_not_used_again_unless_somebody_waits() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me", Duration::ZERO);
+        assert!(!connection.is_spent(), "it is new");
+        let asked = ask(&connection).unwrap();
+        assert!(!connection.is_spent(), "somebody waits");
+        theirs.write_all(&answer(0)).await.unwrap();
+        asked.await.unwrap();
+        assert!(connection.is_spent());
     }
 
     #[tokio::test]
@@ -297,7 +319,7 @@ mod tests {
             (&[], "closed the connection"),
         ] {
             let (ours, mut theirs) = tokio::io::duplex(1 << 16);
-            let connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me");
+            let connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me", IDLE);
             let asked = ask(&connection).unwrap();
             theirs.write_all(said).await.unwrap();
             drop(theirs);
@@ -310,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn a_broker_that_is_silent_is_given_up() {
         let (ours, _theirs) = tokio::io::duplex(1 << 16);
-        let connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me");
+        let connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me", IDLE);
         let error = ask(&connection).unwrap().await.unwrap_err();
         assert!(error.causes().contains("no answer to ApiVersions"), "{error:?}");
         assert!(connection.is_spent());
@@ -321,7 +343,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _inside = runtime.enter();
         let (ours, _theirs) = tokio::io::duplex(16);
-        let mut connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me");
+        let mut connection = Connection::over(Box::new(ours), "b:1".to_owned(), "me", IDLE);
         connection.knows(HashMap::from([(0, VersionRange { min: 3, max: 7 })]));
         assert_eq!(connection.version(Version::of(ApiKey::Produce, 3, 11)).unwrap(), 7);
         let error = connection.version(Version::of(ApiKey::Produce, 8, 11)).unwrap_err();

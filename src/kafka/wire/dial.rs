@@ -1,13 +1,14 @@
 //! Opening a connection: name, TCP, TLS, versions, login.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
 use kafka_protocol::error::ParseResponseErrorCode;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::VersionRange;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
@@ -26,6 +27,8 @@ pub struct Dial {
     login: Option<Login>,
     /// How long opening may take.
     patience: Duration,
+    /// How long a connection may rest.
+    idle: Duration,
     family: Family,
 }
 
@@ -37,6 +40,9 @@ enum Family {
     V6,
 }
 
+/// After how long without a word the other side is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
 impl Dial {
     /// As `[kafka]` says.
     pub fn of(kafka: &Kafka, connector: &str) -> Result<Dial> {
@@ -46,8 +52,13 @@ impl Dial {
             // What is wrong with them is told before anybody is dialled.
             tls: protocol.ends_with("ssl").then(|| Tls::of(kafka).map(|_| kafka.clone())).transpose()?,
             login: Login::of(kafka)?,
-            patience: kafka.millis("socket.connection.setup.timeout.ms", 30_000),
-            family: match kafka.property("broker.address.family") {
+            patience: kafka.millis("socket.connection.setup.timeout.ms", 10_000),
+            // Load balancers forget what rests for four minutes. 0 is librdkafka's word for never.
+            idle: match kafka.millis("connections.max.idle.ms", 180_000) {
+                Duration::ZERO => Duration::MAX,
+                idle => idle,
+            },
+            family: match kafka.property("broker.address.family").map(str::to_ascii_lowercase).as_deref() {
                 Some("v4") => Family::V4,
                 Some("v6") => Family::V6,
                 _ => Family::Any,
@@ -67,7 +78,8 @@ impl Dial {
     async fn connect(&self, host: &str, port: u16, peer: &str) -> Result<Connection> {
         let tcp = self.reach(host, port, peer).await?;
         // A connection that a firewall forgot is found out.
-        let settled = tcp.set_nodelay(true).and_then(|()| SockRef::from(&tcp).set_keepalive(true));
+        let alive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
+        let settled = tcp.set_nodelay(true).and_then(|()| SockRef::from(&tcp).set_tcp_keepalive(&alive));
         settled.map_err(|error| unreachable(peer, &error.to_string()))?;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
@@ -85,7 +97,7 @@ impl Dial {
                 Box::new(stream)
             }
         };
-        let mut connection = Connection::over(stream, peer.to_owned(), &self.client);
+        let mut connection = Connection::over(stream, peer.to_owned(), &self.client, self.idle);
         let versions = self.versions(&connection).await.map_err(|error| unreachable(peer, &error.causes()))?;
         connection.knows(versions);
         if let Some(login) = &self.login
@@ -100,16 +112,20 @@ impl Dial {
     async fn reach(&self, host: &str, port: u16, peer: &str) -> Result<TcpStream> {
         let found = tokio::net::lookup_host((host, port)).await;
         let found = found.map_err(|error| unreachable(peer, &format!("Failed to resolve {host}: {error}")))?;
+        let fits = |address: &SocketAddr| match self.family {
+            Family::Any => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        };
+        let found: Vec<SocketAddr> = found.filter(fits).collect();
         let mut last = format!("Failed to resolve {host}: no address");
+        // Each gets its share of the time: one that does not answer must not keep the next from being tried.
+        let share = self.patience / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
         for address in found {
-            match self.family {
-                Family::V4 if !address.is_ipv4() => continue,
-                Family::V6 if !address.is_ipv6() => continue,
-                _ => {}
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error.to_string(),
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error.to_string(),
+                Err(_) => last = format!("Connection setup timed out after {share:.0?}"),
             }
         }
         Err(unreachable(peer, &last))

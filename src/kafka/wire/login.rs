@@ -88,10 +88,20 @@ impl Login {
                 by_password(connection, mechanism, user, password, patience).await
             }
             Login::Token(grant) => {
-                let token = grant.token().map_err(|why| refused(&format!("no OAUTHBEARER token: {why}")))?;
+                let grant = grant.clone();
+                // It blocks while the endpoint is asked.
+                let token = tokio::task::spawn_blocking(move || grant.token()).await;
+                let token = token.unwrap_or_else(|error| Err(error.to_string()));
+                let token = token.map_err(|why| refused(&format!("no OAUTHBEARER token: {why}")))?;
                 // RFC 7628 §3.1.
                 let said = format!("n,,\x01auth=Bearer {}\x01\x01", token.token);
-                say(connection, said.into_bytes(), patience).await.map(|(_, lifetime)| lifetime)
+                let (challenge, lifetime) = say(connection, said.into_bytes(), patience).await?;
+                if challenge.is_empty() {
+                    return Ok(lifetime);
+                }
+                // §3.2.3: a refusal is a challenge, and is told once we have answered it.
+                say(connection, vec![1], patience).await?;
+                Err(refused("SASL authentication error: OAUTHBEARER: the token is not accepted"))
             }
         }
     }

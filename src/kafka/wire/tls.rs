@@ -35,9 +35,10 @@ impl Tls {
         if let Some(algorithms) = kafka.property("ssl.sigalgs.list") {
             builder.set_sigalgs_list(algorithms).map_err(unusable("ssl.sigalgs.list"))?;
         }
-        let verify = kafka.property("enable.ssl.certificate.verification") != Some("false");
+        let said = |name: &str| kafka.property(name).unwrap_or_default().to_ascii_lowercase();
+        let verify = !matches!(said("enable.ssl.certificate.verification").as_str(), "false" | "f" | "0");
         builder.set_verify(if verify { SslVerifyMode::PEER } else { SslVerifyMode::NONE });
-        let names = verify && kafka.property("ssl.endpoint.identification.algorithm") != Some("none");
+        let names = verify && said("ssl.endpoint.identification.algorithm") != "none";
         Ok(Tls { connector: builder.build(), names })
     }
 

@@ -10,17 +10,17 @@ use super::{Closing, Sender, Sent};
 use crate::kafka::producer::Place;
 use crate::kafka::producer::failure::{Failure, Verdict, said, verdict};
 use crate::kafka::producer::identity::Step;
-use crate::kafka::producer::lane::Lane;
 use crate::{Error, Kind, Result};
 
 impl Sender {
-    pub(super) async fn landed(&mut self, broker: i32, sent: Vec<Sent>, answer: Result<ProduceResponse>) {
+    pub(super) fn landed(&mut self, broker: i32, sent: Vec<Sent>, answer: Result<ProduceResponse>) {
         if let Some(under_way) = self.under_way.get_mut(&broker) {
             *under_way = under_way.saturating_sub(1);
         }
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
+                self.unanswered = true;
                 for (place, sequence) in sent {
                     self.again(&place, sequence);
                 }
@@ -33,11 +33,10 @@ impl Sender {
             .flat_map(|topic| topic.partition_responses.iter().map(move |one| (topic, one)))
             .map(|(topic, one)| ((topic.name.as_str(), one.index), one.error_code.err()))
             .collect();
-        let mut overtaken = None;
         for (place, sequence) in sent {
             // A partition that is not answered for was not taken.
             let code = codes.get(&(&*place.0, place.1)).copied().unwrap_or(Some(Code::NetworkException));
-            let recovering = self.lanes.get(&place).is_some_and(Lane::is_recovering);
+            let first = self.lanes.get(&place).is_some_and(|lane| lane.is_first(sequence));
             match verdict(code) {
                 Verdict::Written => {
                     if let Some(lane) = self.lanes.get_mut(&place) {
@@ -46,14 +45,14 @@ impl Sender {
                     self.pauses = 0;
                     self.queue.hinder(None);
                 }
-                Verdict::OutOfOrder if recovering => self.again(&place, sequence),
+                Verdict::OutOfOrder if !first => self.again(&place, sequence),
                 Verdict::Again | Verdict::Missing => {
                     self.again(&place, sequence);
                     self.hindered(Step::Later(refused(&place, code)));
                 }
                 Verdict::Overtaken => {
                     self.again(&place, sequence);
-                    overtaken = code;
+                    self.fail(self.identity.overtaken(code.unwrap_or(Code::UnknownServerError)));
                 }
                 Verdict::Lasting => {
                     self.again(&place, sequence);
@@ -64,13 +63,6 @@ impl Sender {
                     self.fail(Failure::Abort(refused(&place, code).causes()));
                 }
             }
-        }
-        let failed = self.queue.lock().failed.is_some();
-        if let Some(code) = overtaken
-            && !failed
-        {
-            let step = self.identity.judge(&mut self.cluster, code).await;
-            self.hindered(step);
         }
     }
 

@@ -48,13 +48,19 @@ impl Sender {
             (Some(closing), _) if !idle => self.closing = Some(closing),
             (Some(Closing::Commit(answer)), None) => {
                 let ended = self.end(true).await;
+                self.unanswered &= ended.is_err();
                 let _ = answer.send(ended);
             }
             (Some(Closing::Abort(answer)), failed) => {
                 let ended = match failed {
                     // Only the start sequence knows what became of it.
-                    Some(failed @ (Failure::Fenced(_) | Failure::Abort(_) | Failure::Denied(..))) => {
-                        Err(failed.error())
+                    Some(
+                        failed @ (Failure::Fenced(_) | Failure::Outlived(_) | Failure::Abort(_) | Failure::Denied(..)),
+                    ) => Err(failed.error()),
+                    // What a broken connection carried may arrive after the end of the transaction, and be part of the next.
+                    // The start sequence raises the epoch with the end.
+                    _ if self.unanswered && self.identity.transactional_id().is_some() => {
+                        Err(Failure::Abort("a request was not answered".to_owned()).error())
                     }
                     Some(Failure::Topic(..) | Failure::Gone(_)) | None => match self.end(false).await {
                         Ok(()) => self.renew().await,
@@ -63,6 +69,7 @@ impl Sender {
                 };
                 if ended.is_ok() {
                     self.queue.lock().failed = None;
+                    self.unanswered = false;
                 }
                 let _ = answer.send(ended);
             }
