@@ -451,6 +451,7 @@ impl Task {
                     if error.kind() == Kind::Fenced {
                         return Err(error);
                     }
+                    tracing::debug!(partition = owner.partition, error = %error, cause = error.cause_text(), "the producer is built anew");
                     broken.push(owner.partition);
                 }
             }

@@ -117,9 +117,11 @@ impl Client {
             let (Background(Some(runtime)), cluster) = &mut *inner else { return Err(lost()) };
             runtime.block_on(async {
                 let deadline = Instant::now() + TIMEOUT;
+                let mut last = None;
                 loop {
                     let answer = tokio::time::timeout_at(deadline.into(), question(cluster)).await;
-                    let error = match answer.unwrap_or_else(|_| Err(too_late(what))) {
+                    let Ok(answer) = answer else { return Err(last.unwrap_or_else(|| too_late(what))) };
+                    let error = match answer {
                         Ok(Answer::Done(answer)) => return Ok(answer),
                         Ok(Answer::Again(code)) if code.is_retriable() => {
                             cluster.forget(what);
@@ -135,6 +137,7 @@ impl Client {
                     if Instant::now() >= deadline {
                         return Err(error);
                     }
+                    last = Some(error);
                     tokio::time::sleep(PAUSE).await;
                 }
             })
