@@ -57,6 +57,10 @@ const KINDS: &[(Kind, &str)] = &[
     (Kind::Registry, "the registry does not answer, or is busy"),
     (Kind::Kafka, "Kafka does not answer, or an attempt failed for a reason that passes"),
     (Kind::Transaction, "a Kafka transaction has to be aborted"),
+    (
+        Kind::Outlived,
+        "a Kafka transaction took longer than its timeout, and no other instance has signed for its partition",
+    ),
     (Kind::Topic, "Kafka refuses a record or a topic; a row is too large, and `oversize` is `fail`"),
     (Kind::Fenced, "a newer instance has taken over"),
     (Kind::Offsets, "the offsets topic holds something unreadable for an object"),
