@@ -73,3 +73,31 @@ async fn memory_and_files_stay_the_same_however_often_servers_restart() {
     let (early, late) = (most(&tenths[..tenths.len() / 2]), most(&tenths[tenths.len() / 2..]));
     assert!(late.0 < early.0 * 5 / 4 && late.1 < early.1 + 30, "it grows: {tenths:?}");
 }
+
+/// Many tables, few rows each: what is kept of an object is small. `STRANDLINE_TEST_TABLES=1000` is worth a look.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_over_many_tables() {
+    let tables: usize = std::env::var("STRANDLINE_TEST_TABLES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let stage = Stage::new("many");
+    let sql: String = (0..tables)
+        .map(|at| format!("CREATE TABLE t{at} (id int PRIMARY KEY); INSERT INTO t{at} SELECT generate_series(1, 5);"))
+        .collect();
+    stage.client().await.batch_execute(&sql).await.unwrap();
+    stage.configure("topic.creation.default.partitions = 1");
+    stage.settle();
+    let began = Instant::now();
+    let mut running = stage.run(&["--once", "--set", "tasks.max=2"]);
+    let mut most = 0;
+    while running.is_running() {
+        most = most.max(running.size().0);
+        assert!(began.elapsed() < Duration::from_secs(30 + tables as u64 / 2), "{}", running.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    eprintln!("{tables} tables: {most} KiB at most, {:.1?}", began.elapsed());
+    let told = stage.strandline(&["objects", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let objects = told["objects"].as_array().unwrap();
+    assert_eq!(objects.len(), tables);
+    assert!(objects.iter().all(|object| object["rows"] == 5), "{told}");
+    assert!(most < 100 << 10, "{most} KiB for {tables} tables of 5 rows");
+}
