@@ -282,7 +282,7 @@ async fn cursors_of_any_type_and_keys_of_ones_own_choice() {
     let check = stage.strandline(&["check"]);
     let said = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(check.status.success(), "{said}");
-    assert!(said.contains("warning public.by_number: no index begins with id"), "{said}");
+    assert!(said.contains("warning index: public.by_number: no index begins with id"), "{said}");
     let mut running = stage.run(&["--set", "sweep.interval=10m"]);
     for table in ["by_uuid", "by_ulid", "by_date", "by_number"] {
         running.await_log(&format!("caught_up object=public.{table}"));
