@@ -52,10 +52,10 @@ fn former(stored: &BTreeMap<i32, Stored>, partitions: i32) -> Option<i32> {
 fn fence(shared: &Arc<Shared>, ids: i32) -> Result<Producer> {
     let config = &shared.config;
     if !config.exactly_once {
-        return Producer::at_least_once(&config.kafka, &config.name);
+        return Producer::of(config, 0);
     }
     let one = |partition| -> Result<Producer> {
-        let mut producer = Producer::exactly_once(&config.kafka, &config.name, &shared.transactional_id(partition))?;
+        let mut producer = Producer::of(config, partition)?;
         producer.init(PATIENCE)?;
         Ok(producer)
     };

@@ -59,11 +59,7 @@ impl Owner {
     /// Takes the partition over, and signs for it. Blocks the thread.
     pub fn start(shared: &Arc<Shared>, partition: i32) -> Result<Owner> {
         let config = &shared.config;
-        let mut producer = if config.exactly_once {
-            Producer::exactly_once(&config.kafka, &config.name, &shared.transactional_id(partition))?
-        } else {
-            Producer::at_least_once(&config.kafka, &config.name)?
-        };
+        let mut producer = Producer::of(config, partition)?;
         let started = Instant::now();
         producer.init(PATIENCE)?;
         let fenced = started.elapsed();
@@ -97,10 +93,7 @@ impl Owner {
     /// the thread.
     pub fn errand(shared: &Arc<Shared>, partition: i32) -> Result<Owner> {
         let config = &shared.config;
-        let mut producer = match config.exactly_once {
-            true => Producer::exactly_once(&config.kafka, &config.name, &shared.transactional_id(partition))?,
-            false => Producer::at_least_once(&config.kafka, &config.name)?,
-        };
+        let mut producer = Producer::of(config, partition)?;
         producer.init(PATIENCE)?;
         Ok(Owner {
             partition,

@@ -42,11 +42,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The id by which Kafka fences: one per connector and partition, whatever task has it.
-    pub fn transactional_id(&self, partition: i32) -> String {
-        self.config.transactional_id(partition)
-    }
-
     /// What is stored in a partition, after everything that may still be open there has ended.
     pub fn read_offsets(&self, partition: i32) -> Result<Stored> {
         self.offsets.read(&self.config.name, partition, OPEN_TRANSACTION, &mut |waiting| {

@@ -123,10 +123,7 @@ fn write(config: &Config, topic: &OffsetsTopic, changes: &[Change]) -> Result<()
     partitions.sort_unstable();
     partitions.dedup();
     for partition in partitions {
-        let mut producer = match config.exactly_once {
-            true => Producer::exactly_once(&config.kafka, &config.name, &config.transactional_id(partition))?,
-            false => Producer::at_least_once(&config.kafka, &config.name)?,
-        };
+        let mut producer = Producer::of(config, partition)?;
         producer.init(PATIENCE)?;
         let records = |change: &Change| {
             let own = OffsetRecord { partition, key: change.key.clone(), value: change.after.clone() };

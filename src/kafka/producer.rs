@@ -29,7 +29,7 @@ use super::batch::Batch;
 use super::murmur2;
 use super::offsets::OffsetsTopic;
 use super::wire::Cluster;
-use crate::config::Kafka;
+use crate::config::{Config, Kafka};
 use crate::{Error, Kind, Result};
 
 /// A partition of a topic.
@@ -94,8 +94,16 @@ const MOMENT: Duration = Duration::from_millis(5);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Producer {
-    /// Rows and watermarks in transactions of this id. Call [`Producer::init`] first.
-    pub fn exactly_once(kafka: &Kafka, connector: &str, transactional_id: &str) -> Result<Producer> {
+    /// That of a connector's partition of the offsets topic, as `exactly.once.support` says. Call [`Producer::init`] first.
+    pub fn of(config: &Config, partition: i32) -> Result<Producer> {
+        match config.exactly_once {
+            true => Self::exactly_once(&config.kafka, &config.name, &config.transactional_id(partition)),
+            false => Self::at_least_once(&config.kafka, &config.name),
+        }
+    }
+
+    /// Rows and watermarks in transactions of this id.
+    fn exactly_once(kafka: &Kafka, connector: &str, transactional_id: &str) -> Result<Producer> {
         Self::build(kafka, connector, Some(transactional_id))
     }
 

@@ -49,8 +49,7 @@ impl Dial {
         let protocol = kafka.property("security.protocol").unwrap_or("plaintext").to_ascii_lowercase();
         Ok(Dial {
             client: kafka.property("client.id").map_or_else(|| format!("strandline-{connector}"), str::to_owned),
-            // What is wrong with them is told before anybody is dialled.
-            tls: protocol.ends_with("ssl").then(|| Tls::of(kafka).map(|_| kafka.clone())).transpose()?,
+            tls: protocol.ends_with("ssl").then(|| kafka.clone()),
             login: Login::of(kafka)?,
             patience: kafka.millis("socket.connection.setup.timeout.ms", 10_000),
             // Load balancers forget what rests for four minutes. 0 is librdkafka's word for never.
@@ -76,15 +75,16 @@ impl Dial {
     }
 
     async fn connect(&self, host: &str, port: u16, peer: &str) -> Result<Connection> {
+        // What is wrong with the settings is told before anybody is dialled.
+        let tls = self.tls.as_ref().map(Tls::of).transpose()?;
         let tcp = self.reach(host, port, peer).await?;
         // A connection that a firewall forgot is found out.
         let alive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
         let settled = tcp.set_nodelay(true).and_then(|()| SockRef::from(&tcp).set_tcp_keepalive(&alive));
         settled.map_err(|error| unreachable(peer, &error.to_string()))?;
-        let stream: Box<dyn Stream> = match &self.tls {
+        let stream: Box<dyn Stream> = match tls {
             None => Box::new(tcp),
-            Some(settings) => {
-                let tls = Tls::of(settings)?;
+            Some(tls) => {
                 let failed = |why: &dyn std::fmt::Display| unreachable(peer, &format!("SSL handshake failed: {why}"));
                 let mut stream = SslStream::new(tls.to(host)?, tcp).map_err(|error| failed(&error))?;
                 if let Err(error) = Pin::new(&mut stream).connect().await {
