@@ -7,12 +7,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::pin::pin;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use futures_util::StreamExt;
+use strandline::config::{Database, Secret};
+use strandline::postgres::Connection;
 use strandline_testbed::{Kafka, Postgres, PostgresOptions, Registry, cpu_time};
 use tokio_postgres::{Client, NoTls};
 
@@ -119,16 +119,17 @@ impl Stage {
     }
 
     async fn copy(&self, table: &str, rows: u64) -> Reading {
-        let client = self.client().await;
+        let url = Some(Secret::new(self.postgres.url("postgres")));
+        let connection = Connection::open(&Database { url, ..Database::default() }, "bench").await.unwrap();
         let before = (own_cpu(), self.servers());
         let started = Instant::now();
-        let mut stream = pin!(client.copy_out(&format!("COPY {table} TO STDOUT (FORMAT binary)")).await.unwrap());
-        let (mut messages, mut bytes) = (0, 0);
-        while let Some(row) = stream.next().await {
-            messages += 1;
-            bytes += row.unwrap().len();
+        let mut tuples = connection.copy(&format!("COPY {table} TO STDOUT (FORMAT binary)")).await.unwrap();
+        let (mut read, mut bytes) = (0, 0);
+        while let Some(tuple) = tuples.next().await.unwrap() {
+            read += 1;
+            bytes += tuple.len();
         }
-        assert!(messages > rows && bytes > 0, "COPY gave {messages} messages for {rows} rows");
+        assert!(read == rows && bytes > 0, "COPY gave {read} of {rows} rows");
         let seconds = started.elapsed().as_secs_f64();
         let after = self.servers();
         Reading {

@@ -1,7 +1,5 @@
 //! Fields that lead a COPY's tuple and are not the record's: a query's cursor, the id of the row's transaction, its place.
 
-use bytes::Bytes;
-
 use crate::poll::Tid;
 use crate::{Error, Kind, Result};
 
@@ -51,7 +49,7 @@ impl Lead {
     }
 
     /// Reads them.
-    pub fn read(&self, leading: &[Option<Bytes>]) -> Result<Led> {
+    pub fn read(&self, leading: &[Option<&[u8]>]) -> Result<Led> {
         let mut fields = leading.iter();
         let xid = if self.xid { Some(number(fields.next())?) } else { None };
         let place = if self.place { Some((number(fields.next())?, tid(fields.next())?)) } else { None };
@@ -63,13 +61,13 @@ impl Lead {
 }
 
 /// The first `count` fields, what they hold (`None`: NULL). The encoder passes over them.
-pub fn fields(tuple: &Bytes, count: usize) -> Result<Vec<Option<Bytes>>> {
+pub fn fields(tuple: &[u8], count: usize) -> Result<Vec<Option<&[u8]>>> {
     take(tuple, count).ok_or_else(malformed)
 }
 
 /// What stands behind them.
-pub fn rest<'a>(tuple: &'a Bytes, leading: &[Option<Bytes>]) -> &'a [u8] {
-    let taken: usize = leading.iter().map(|field| 4 + field.as_ref().map_or(0, Bytes::len)).sum();
+pub fn rest<'a>(tuple: &'a [u8], leading: &[Option<&[u8]>]) -> &'a [u8] {
+    let taken: usize = leading.iter().map(|field| 4 + field.map_or(0, <[u8]>::len)).sum();
     tuple.get(2 + taken..).unwrap_or_default()
 }
 
@@ -77,7 +75,7 @@ fn malformed() -> Error {
     Error::new(Kind::Transient, "the binary COPY is malformed: a row does not begin with what was asked for first")
 }
 
-fn take(tuple: &Bytes, count: usize) -> Option<Vec<Option<Bytes>>> {
+fn take(tuple: &[u8], count: usize) -> Option<Vec<Option<&[u8]>>> {
     usize::from(u16::from_be_bytes(*tuple.first_chunk()?)).checked_sub(count)?;
     let mut at = 2_usize;
     let mut leading = Vec::with_capacity(count);
@@ -88,28 +86,28 @@ fn take(tuple: &Bytes, count: usize) -> Option<Vec<Option<Bytes>>> {
             leading.push(None);
             continue;
         };
-        let end = at.checked_add(length).filter(|end| *end <= tuple.len())?;
-        leading.push(Some(tuple.slice(at..end)));
+        let end = at.checked_add(length)?;
+        leading.push(Some(tuple.get(at..end)?));
         at = end;
     }
     Some(leading)
 }
 
 /// A transaction id or an OID as COPY sends it.
-pub fn number(field: Option<&Option<Bytes>>) -> Result<u32> {
-    let bytes = field.and_then(|field| field.as_deref()).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+pub fn number(field: Option<&Option<&[u8]>>) -> Result<u32> {
+    let bytes = field.and_then(|field| *field).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
     bytes.map(u32::from_be_bytes).ok_or_else(malformed)
 }
 
 /// A `ctid` as COPY sends it.
-pub fn tid(field: Option<&Option<Bytes>>) -> Result<Tid> {
-    let bytes = field.and_then(|field| field.as_deref()).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
+pub fn tid(field: Option<&Option<&[u8]>>) -> Result<Tid> {
+    let bytes = field.and_then(|field| *field).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
     let [a, b, c, d, e, f] = bytes.ok_or_else(malformed)?;
     Ok(Tid { block: u32::from_be_bytes([a, b, c, d]), offset: u16::from_be_bytes([e, f]) })
 }
 
 /// A text as COPY sends it; NULL is none.
-pub fn text(field: Option<&Option<Bytes>>) -> Result<Option<&str>> {
+pub fn text<'a>(field: Option<&Option<&'a [u8]>>) -> Result<Option<&'a str>> {
     match field {
         Some(None) => Ok(None),
         Some(Some(bytes)) => std::str::from_utf8(bytes).map(Some).map_err(|_| malformed()),
@@ -123,14 +121,14 @@ mod tests {
 
     #[test]
     fn what_leads_is_read_off_the_front_of_a_row() {
-        let tuple = Bytes::from_static(&[0, 3, 0, 0, 0, 4, 0, 0, 3, 7, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 9]);
+        let tuple = [0, 3, 0, 0, 0, 4, 0, 0, 3, 7, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 9];
         let leading = fields(&tuple, 2).unwrap();
         assert_eq!(number(leading.first()).unwrap(), 775);
         assert_eq!(leading[1], None);
         assert_eq!(rest(&tuple, &leading), [0, 0, 0, 1, 9]);
         assert_eq!(text(leading.get(1)).unwrap(), None);
         assert!(number(leading.get(1)).is_err() && tid(leading.first()).is_err());
-        let place = Some(Bytes::from_static(&[0, 0, 1, 0, 0, 7]));
+        let place = Some(&[0, 0, 1, 0, 0, 7][..]);
         assert_eq!(tid(Some(&place)).unwrap(), Tid { block: 256, offset: 7 });
     }
 
@@ -138,8 +136,8 @@ mod tests {
     fn a_row_is_led_by_what_was_asked_for_in_its_order() {
         let lead = Lead { xid: true, place: true, marker: Some("m".into()), text: None };
         assert_eq!((lead.select().as_str(), lead.count()), ("xmin, tableoid, ctid, m, ", 4));
-        let field = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
-        let leading = [field(&[0, 0, 2, 0]), field(&[0, 0, 64, 0]), field(&[0, 0, 0, 1, 0, 7]), field(b"{12,NULL}")];
+        let leading: [&[u8]; 4] = [&[0, 0, 2, 0], &[0, 0, 64, 0], &[0, 0, 0, 1, 0, 7], b"{12,NULL}"];
+        let leading = leading.map(Some);
         let led = lead.read(&leading).unwrap();
         assert_eq!((led.xid, led.marker.as_deref()), (Some(512), Some("{12,NULL}")));
         assert_eq!(led.place, Some((16384, Tid { block: 1, offset: 7 })));
@@ -150,7 +148,7 @@ mod tests {
     #[test]
     fn a_row_without_it_is_refused() {
         for tuple in [&[][..], &[0, 1], &[0, 0], &[0, 1, 0, 0, 0, 9, 1], &[0, 1, 0x7f, 0xff, 0xff, 0xff]] {
-            assert!(fields(&Bytes::copy_from_slice(tuple), 1).is_err(), "{tuple:?}");
+            assert!(fields(tuple, 1).is_err(), "{tuple:?}");
         }
     }
 }

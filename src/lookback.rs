@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::config::Polling;
@@ -137,8 +136,8 @@ impl LookingBack {
     }
 
     /// Meets a row, by what leads it and its encoded key and value: whether it is to be sent.
-    pub fn meet(&mut self, leading: &[Option<Bytes>], key: &[u8], value: &[u8]) -> Result<bool> {
-        let field = |at: usize| leading.get(at).and_then(|field| field.as_deref());
+    pub fn meet(&mut self, leading: &[Option<&[u8]>], key: &[u8], value: &[u8]) -> Result<bool> {
+        let field = |at: usize| leading.get(at).copied().flatten();
         let (stream, bytes) = match (field(0), field(1)) {
             (Some(first), _) => (0, first),
             (None, Some(second)) if self.columns == 2 => (1, second),

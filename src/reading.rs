@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::headers::Headers;
 use crate::kafka::{Append, Batch};
 use crate::lead::{self, Lead, Led};
@@ -13,7 +11,7 @@ use crate::lookback::LookingBack;
 use crate::object::Plan;
 use crate::owner::{Owner, PATIENCE};
 use crate::poll::{CHUNK_BYTES, TableName};
-use crate::postgres::Connection;
+use crate::postgres::{Connection, Rows};
 use crate::unfit::{Fate, Odd, TRUNCATED, Unfit};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result};
@@ -46,12 +44,12 @@ pub struct Reading<'a> {
 const MOST_LETTERS: usize = 10_000;
 
 impl Reading<'_> {
-    /// How many rows and bytes. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
+    /// How many rows and bytes; `connection` is the one that opened the chunk. The source is never kept waiting for Kafka longer than `source.stall`: a backend that is
     /// blocked in COPY holds its lock, an ALTER TABLE queues behind it, and the application's reads behind that.
     pub async fn read(
         &mut self,
         connection: &Connection,
-        copy: &str,
+        mut tuples: Rows,
         plan: &mut Plan,
         owner: &mut Owner,
         batch: &mut Batch,
@@ -68,9 +66,8 @@ impl Reading<'_> {
         if plan.largest_letter > 0 {
             owner.producer.bound(self.unfit.topic(), plan.largest_letter);
         }
-        let mut tuples = connection.copy(copy).await?;
         while let Some(tuple) = tuples.next().await? {
-            let leading = if skip == 0 { Vec::new() } else { lead::fields(&tuple, skip)? };
+            let leading = if skip == 0 { Vec::new() } else { lead::fields(tuple, skip)? };
             let led = self.lead.read(leading.get(cursor..).unwrap_or_default())?;
             if let Some(headers) = &mut self.headers {
                 headers.set(led.xid);
@@ -80,7 +77,7 @@ impl Reading<'_> {
             }
             let (key, value) = batch.buffers();
             let encoded = match led.marker {
-                None => plan.encoder.encode_after(skip, &tuple, key, value),
+                None => plan.encoder.encode_after(skip, tuple, key, value),
                 Some(_) => Ok(()),
             };
             let (key, value) = batch.unfinished();
@@ -92,7 +89,7 @@ impl Reading<'_> {
                     _ => Odd::Record(key.len(), value.len()),
                 };
                 batch.discard();
-                let sent = self.set_apart(odd, &led, skip, &tuple, &leading, most, plan, owner, batch, &mut waited)?;
+                let sent = self.set_apart(odd, &led, skip, tuple, &leading, most, plan, owner, batch, &mut waited)?;
                 rows += u64::from(sent > 0);
                 bytes += sent as u64;
                 if self.can_shrink && self.unfit.kept() > MOST_LETTERS {
@@ -141,8 +138,8 @@ impl Reading<'_> {
         odd: Odd,
         led: &Led,
         skip: usize,
-        tuple: &Bytes,
-        leading: &[Option<Bytes>],
+        tuple: &[u8],
+        leading: &[Option<&[u8]>],
         most: usize,
         plan: &mut Plan,
         owner: &mut Owner,

@@ -18,7 +18,10 @@ use crate::retry::{Answer, Delays, answer};
 use crate::worker::Shared;
 use crate::{Error, Kind, Result, kafka};
 
+use companions::Companions;
+
 mod begin;
+mod companions;
 mod query;
 mod step;
 
@@ -36,6 +39,7 @@ pub struct Task {
     partitions: Vec<i32>,
     owners: BTreeMap<i32, Owner>,
     connection: Option<Connection>,
+    companions: Companions,
     settings: Settings,
     /// The newest look at the server.
     moment: Option<Moment>,
@@ -97,6 +101,7 @@ impl Task {
             partitions,
             owners: BTreeMap::new(),
             connection: None,
+            companions: Companions::default(),
             settings: Settings::default(),
             moment: None,
             goal: None,
@@ -141,6 +146,7 @@ impl Task {
                 if self.is_finished() {
                     break;
                 }
+                self.companions.dismiss();
                 self.wait().await;
             }
             self.tell();
@@ -437,6 +443,7 @@ impl Task {
         let delay = if answer == Answer::LookAgain { Duration::from_millis(20) } else { self.delays.delay() };
         tracing::warn!(error = %error, cause = error.cause_text(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "interrupted");
         self.connection = None;
+        self.companions = Companions::default();
         self.discovered = None;
         self.next_look = Instant::now();
         let rebuild = answer == Answer::Rebuild;

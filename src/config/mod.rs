@@ -83,6 +83,8 @@ pub struct Config {
     pub exactly_once: bool,
     /// `group.id`: the first part of every transactional id, as in Kafka Connect's distributed worker.
     pub group_id: String,
+    /// `source.connections`: how many of a task read one large table side by side.
+    pub source_connections: u16,
     /// `source.stall`: how long PostgreSQL may be kept waiting in COPY by Kafka.
     pub source_stall: Duration,
     /// `failover.lag`: the most that a promoted standby may have lagged behind (DESIGN §3.4).

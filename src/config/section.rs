@@ -41,6 +41,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         tasks_max: reader.integer("tasks.max"),
         exactly_once: reader.word("exactly.once.support") != Some("disabled"),
         group_id: reader.required("group.id"),
+        source_connections: reader.integer("source.connections"),
         source_stall: reader.time("source.stall"),
         failover_lag: reader.time("failover.lag"),
         name,

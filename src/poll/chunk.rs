@@ -48,6 +48,24 @@ impl Chunk {
     }
 }
 
+/// Fewer blocks are not worth a connection.
+const LEAST_BLOCKS: u32 = 64;
+
+impl Chunk {
+    /// At most so many parts of about the same size, cut between blocks, of a file with so many: what lies beyond it belongs to
+    /// the last.
+    pub fn parts(self, most: usize, blocks: u32) -> Vec<Chunk> {
+        let span = self.to.block.min(blocks).saturating_sub(self.from.block);
+        let count = (span / LEAST_BLOCKS).min(u32::try_from(most).unwrap_or(u32::MAX)).max(1);
+        let begin = |part: u32| match part {
+            0 => self.from,
+            part if part == count => self.to,
+            part => Tid { block: self.from.block + span / count * part, offset: 0 },
+        };
+        (0..count).map(|part| Chunk { from: begin(part), to: begin(part + 1) }).collect()
+    }
+}
+
 /// A chunk should take about this long, and a Kafka transaction: short transactions, and a stop is never far.
 const TARGET: Duration = Duration::from_secs(1);
 /// What one chunk may hand to Kafka, in bytes of keys and values.
@@ -147,6 +165,32 @@ mod tests {
         for text in ["", "()", "(1)", "(1,2", "(1,70000)", "(-1,0)"] {
             assert!(text.parse::<Tid>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn parts_cover_a_chunk_without_gap_or_overlap() {
+        for (from, to, blocks) in [
+            (tid(0, 0), tid(1000, 0), 5000),
+            (tid(0, 0), tid(4096, 0), 1000),
+            (tid(7, 12), tid(900, 0), 900),
+            (tid(7, 12), tid(8, 0), 900),
+            (tid(10, 0), tid(100, 0), 5),
+            (tid(0, 0), tid(u32::MAX, 0), u32::MAX),
+        ] {
+            for most in [0, 1, 2, 3, 16, usize::MAX] {
+                let chunk = Chunk { from, to };
+                let parts = chunk.parts(most.min(500), blocks);
+                assert_eq!((parts[0].from, parts[parts.len() - 1].to), (from, to));
+                assert!(parts.len() <= most.max(1));
+                assert!(parts.windows(2).all(|pair| pair[0].to == pair[1].from));
+                assert!(parts.len() == 1 || parts.iter().all(|part| part.to.block - part.from.block >= LEAST_BLOCKS));
+            }
+        }
+        let chunk = Chunk { from: tid(0, 0), to: tid(4096, 0) };
+        let parts = chunk.parts(2, 1000);
+        assert_eq!(parts[1], Chunk { from: tid(500, 0), to: tid(4096, 0) });
+        // As many as there are connections, where fewer could be had than were wanted.
+        assert_eq!([chunk.parts(5, 1000).len(), chunk.parts(100, 1000).len()], [5, 15]);
     }
 
     #[test]

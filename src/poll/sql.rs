@@ -169,17 +169,33 @@ pub struct Source {
 /// round: we take a snapshot; another session truncates and fills the table with COPY FREEZE and commits; we get the lock
 /// and see an empty or half-new table.
 pub fn head(source: &Source, window: Window) -> String {
-    let lock = match (source.lock, &source.through_root) {
-        (false, _) => String::new(),
-        (true, None) if !source.tree => {
-            format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE;", source.leaf_name.quoted())
-        }
-        (true, _) => format!("LOCK TABLE {} IN ACCESS SHARE MODE;", source.root_name.quoted()),
-    };
+    let lock = lock(source).map(|lock| format!("{lock};")).unwrap_or_default();
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCK_TIMEOUT} {PINNED} {lock} \
-         SELECT {MOMENT}, {from} AS age_from, pg_catalog.age('{to}'::pg_catalog.xid) AS age_to, {place}, {defaulted}, {toast} {FROM_RECOVERY}; \
+         SELECT {MOMENT}, {ages}, {place}, {defaulted}, {toast} {FROM_RECOVERY}; \
          {describe}",
+        ages = ages(window),
+        place = place(source),
+        defaulted = defaulted(source),
+        toast = toast(source),
+        describe = describe(source.root),
+    )
+}
+
+/// What keeps the table as it is, where that is granted.
+fn lock(source: &Source) -> Option<String> {
+    let table = match &source.through_root {
+        None if !source.tree => format!("ONLY {}", source.leaf_name.quoted()),
+        _ => source.root_name.quoted(),
+    };
+    source.lock.then(|| format!("LOCK TABLE {table} IN ACCESS SHARE MODE"))
+}
+
+/// The window's bounds as ages. Each transaction counts them from the id that is next when it first asks, so they hold in
+/// no other, be it of the same snapshot.
+fn ages(window: Window) -> String {
+    format!(
+        "{from} AS age_from, pg_catalog.age('{to}'::pg_catalog.xid) AS age_to",
         // A load has no lower bound, and 0 is no id to take the age of.
         from = if window.is_load() {
             "0".to_owned()
@@ -187,10 +203,25 @@ pub fn head(source: &Source, window: Window) -> String {
             format!("pg_catalog.age('{}'::pg_catalog.xid)", raw(window.from))
         },
         to = raw(if window.is_open() { window.from } else { window.to }),
-        place = place(source),
-        defaulted = defaulted(source),
-        toast = toast(source),
-        describe = describe(source.root),
+    )
+}
+
+/// Lets others into this transaction's snapshot, as long as it lasts.
+pub fn export_snapshot() -> &'static str {
+    "SELECT pg_catalog.pg_export_snapshot() AS exported"
+}
+
+/// The head of a transaction that reads a part of a chunk in the snapshot of the one that opened it.
+///
+/// It must not queue for the lock: an ALTER TABLE waits for the opener's lock; we queue behind the ALTER; the opener waits for
+/// us, and PostgreSQL sees no cycle in that.
+pub fn join(exported: &str, source: &Source, window: Window) -> String {
+    let lock = lock(source).map(|lock| format!("{lock} NOWAIT;")).unwrap_or_default();
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {exported}; {LOCK_TIMEOUT} {PINNED} {lock} \
+         SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot, {ages}",
+        exported = escape_literal(exported),
+        ages = ages(window),
     )
 }
 

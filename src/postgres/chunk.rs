@@ -1,17 +1,12 @@
 //! One chunk's transaction: head, rows, end.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio_postgres::CopyOutStream;
-
+use super::Connection;
 use super::catalog::Description;
 use super::session::{Place, moment, place, read};
-use super::{Connection, classify};
 use crate::poll::sql::{self, Source};
-use crate::poll::{Ages, Moment, Tid, Window};
+use crate::poll::{Ages, Moment, Snapshot, Tid, Window};
 use crate::{Error, Kind, Result};
 
 /// What the head of a chunk's transaction found, under its lock and in its snapshot.
@@ -31,10 +26,6 @@ pub struct Head {
     pub description: Description,
 }
 
-/// The binary COPY's signature, flags and an empty extension.
-const HEADER: usize = 19;
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-
 impl Connection {
     /// Opens the transaction: pins the session, locks, takes the snapshot, looks at the table. An error leaves the
     /// transaction open: [`Connection::rollback`] ends it.
@@ -53,18 +44,37 @@ impl Connection {
         })
     }
 
+    /// A name for the snapshot of the chunk that is open, under which others can take it.
+    pub async fn export_snapshot(&self) -> Result<String> {
+        let rows = self.rows(sql::export_snapshot()).await?;
+        let row = rows.first().ok_or_else(|| Error::new(Kind::Transient, "a snapshot was exported without a name"))?;
+        read(row, "exported")
+    }
+
+    /// Opens a transaction in the snapshot of a chunk that is open on another connection, which holds the lock meanwhile; the
+    /// window's bounds as ages *here*. An error leaves the transaction open.
+    pub async fn join_chunk(&self, exported: &str, source: &Source, window: Window, head: &Head) -> Result<Ages> {
+        let rows = self.rows(&sql::join(exported, source, window)).await.map_err(|error| {
+            // invalid_parameter_value: no other value is the statement's own.
+            match error.causes().contains("22023") {
+                true => Error::new(Kind::Transient, "the server does not know another connection's snapshot")
+                    .hint("do all connections reach the same server?"),
+                false => error,
+            }
+        })?;
+        let row = rows.first().ok_or_else(|| Error::new(Kind::Transient, "a chunk was joined without an answer"))?;
+        if read::<Snapshot>(row, "snapshot")? != head.moment.snapshot {
+            return Err(Error::new(Kind::Transient, "another snapshot than the one that was exported"));
+        }
+        Ok(Ages { from: read(row, "age_from")?, to: read(row, "age_to")? })
+    }
+
     /// Looks at the table's place again, where no lock of ours holds it still.
     pub async fn place_again(&self, source: &Source) -> Result<Place> {
         match self.rows(&sql::place_again(source)).await?.first() {
             Some(row) => place(row),
             None => Err(Error::new(Kind::Changed, "the table is not there any more")),
         }
-    }
-
-    /// Sends the COPY.
-    pub async fn copy(&self, sql: &str) -> Result<Rows> {
-        let stream = self.client().copy_out(sql).await.map_err(classify)?;
-        Ok(Rows { stream: Box::pin(stream), begun: false, complete: false })
     }
 
     /// The rows at these places as text, in the transaction and snapshot that read them: OID of their table, place, and the JSON
@@ -90,48 +100,9 @@ impl Connection {
     }
 }
 
-/// The rows of a COPY, as binary tuples.
-pub struct Rows {
-    stream: Pin<Box<CopyOutStream>>,
-    begun: bool,
-    complete: bool,
-}
-
-impl Rows {
-    /// The next tuple (a 16-bit count of fields, then each field's 32-bit length and bytes), or `None` after the trailer:
-    /// only then is the chunk complete, as the server may fail after any row.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            let Some(message) = self.stream.next().await else {
-                return if self.complete { Ok(None) } else { Err(broken("it ends without its trailer")) };
-            };
-            let mut tuple = message.map_err(classify)?;
-            if !self.begun {
-                if tuple.len() < HEADER || !tuple.starts_with(SIGNATURE) {
-                    return Err(broken("it does not begin with its signature"));
-                }
-                self.begun = true;
-                tuple = tuple.slice(HEADER..);
-            }
-            match tuple.get(..2) {
-                Some([0xff, 0xff]) => self.complete = true,
-                Some(_) if !self.complete => return Ok(Some(tuple)),
-                Some(_) => return Err(broken("a row follows its trailer")),
-                // The header may come alone.
-                None => {}
-            }
-        }
-    }
-}
-
 fn numbers(text: &str) -> Result<BTreeSet<i16>> {
     let numbers = text.split(',').filter(|number| !number.is_empty()).map(str::parse);
     numbers.collect::<Result<_, _>>().map_err(|error| {
         Error::new(Kind::Transient, format!("the head of a chunk gave `{text}` for columns")).because(error)
     })
-}
-
-fn broken(what: &str) -> Error {
-    Error::new(Kind::Transient, format!("the binary COPY is malformed: {what}"))
-        .hint("is something between us and PostgreSQL that rewrites answers?")
 }

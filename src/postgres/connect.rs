@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::reach::reach;
+use super::tap::{Basin, Tap};
 use super::tls;
+use super::transport::Socket;
 use crate::Result;
 use crate::config::Database;
 
@@ -17,6 +18,8 @@ use crate::config::Database;
 /// blocked in sending then fails at once and gives up its locks, and needs neither the runtime's next turn nor ours.
 pub struct Connection {
     client: Client,
+    /// Where COPY's rows come.
+    pub(super) basin: Basin,
     /// Held for its `drop`.
     _driver: Driver,
 }
@@ -35,12 +38,12 @@ impl Connection {
     }
 
     /// Of a login that is done.
-    pub(super) fn drive<S, T>(client: Client, connection: tokio_postgres::Connection<S, T>) -> Connection
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        Connection { client, _driver: Driver::spawn(connection) }
+    pub(super) fn drive(
+        client: Client,
+        connection: tokio_postgres::Connection<Socket, Tap>,
+        basin: Basin,
+    ) -> Connection {
+        Connection { client, basin, _driver: Driver::spawn(connection) }
     }
 
     /// For statements. It answers "connection closed" once the connection has ended.
@@ -68,11 +71,7 @@ struct Held {
 }
 
 impl Driver {
-    fn spawn<S, T>(mut connection: tokio_postgres::Connection<S, T>) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    fn spawn(mut connection: tokio_postgres::Connection<Socket, Tap>) -> Self {
         let drive = async move {
             while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
                 match message {
@@ -245,7 +244,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_that_nobody_reads_ends_when_the_connection_is_dropped() {
-        use futures_util::StreamExt;
         let (port, served) = server(|mut socket| {
             let_in(&mut socket);
             // Parse, describe, sync; then bind, execute, sync: answered blindly in this order.
@@ -255,7 +253,7 @@ mod tests {
             socket.write_all(&prepared.concat()).unwrap();
             let _ = socket.read(&mut query).unwrap();
             socket.write_all(&[message(b'2', b""), message(b'H', &[1, 0, 0])].concat()).unwrap();
-            let row = message(b'd', &[7; 60_000]);
+            let row = message(b'd', &[&b"PGCOPY\n\xff\r\n\0"[..], &[0; 60_000 - 11]].concat());
             loop {
                 if let Err(error) = socket.write_all(&row) {
                     return error.kind();
@@ -263,9 +261,8 @@ mod tests {
             }
         });
         let connection = Connection::open(&database(port, ""), "shop").await.unwrap();
-        let rows = connection.client().copy_out("COPY t TO STDOUT (FORMAT binary)").await.unwrap();
-        let mut rows = std::pin::pin!(rows);
-        assert_eq!(rows.next().await.unwrap().unwrap().len(), 60_000);
+        let mut rows = connection.copy("COPY t TO STDOUT (FORMAT binary)").await.unwrap();
+        assert_eq!(rows.next().await.unwrap().unwrap().len(), 60_000 - 19);
         drop(connection);
         let end = served.join().unwrap();
         assert!(matches!(end, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{end:?}");

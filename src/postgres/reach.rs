@@ -14,6 +14,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::connect::Connection;
 use super::error::{classify_connecting, timed_out, unreachable};
+use super::tap::Basin;
+use super::transport::{Negotiate, Socket, dial};
 use super::tunnel::Tunnel;
 use crate::config::{Endpoint, SessionAttrs, Ssh, SslMode, Target};
 use crate::{Error, Kind, Result};
@@ -179,19 +181,39 @@ impl Attempt<'_> {
     async fn make(&self, mode: Tls, tls: &MakeTlsConnector, limit: Duration) -> Result<Connection, Failed> {
         let began = Instant::now();
         let place = place(self.target, self.endpoint);
-        let settings = self.settings(mode, limit);
         let connection = match &self.target.ssh {
-            Some(ssh) => self.through(ssh, &settings, tls.clone(), limit).await?,
-            None => match tokio::time::timeout(limit, settings.connect(tls.clone())).await {
-                Err(_) => return Err(timed_out(&place, limit).into()),
-                Ok(Err(error)) => return Err(self.failed(error, &place)),
-                Ok(Ok((client, connection))) => Connection::drive(client, connection),
-            },
+            Some(ssh) => self.through(ssh, mode, tls, limit).await?,
+            None => {
+                let login = async {
+                    let Endpoint { host, port, .. } = self.endpoint;
+                    let socket = dial(&self.target.settings, host, self.address, *port).await;
+                    self.log_in(mode, tls, socket.map_err(|error| unreachable(&place, error))?).await
+                };
+                let login = tokio::time::timeout(limit, login).await;
+                login.map_err(|_| timed_out(&place, limit))??
+            }
         };
         let left = limit.saturating_sub(began.elapsed());
         match tokio::time::timeout(left, suits(connection.client(), self.wanted, &place)).await {
             Ok(suits) => suits.map(|()| connection).map_err(Failed::from),
             Err(_) => Err(timed_out(&place, limit).into()),
+        }
+    }
+
+    /// TLS, and the login.
+    async fn log_in(&self, mode: Tls, tls: &MakeTlsConnector, socket: Socket) -> Result<Connection, Failed> {
+        let place = place(self.target, self.endpoint);
+        let basin = Basin::default();
+        // The certificate is the database's, wherever a tunnel ends.
+        let connector = MakeTlsConnect::<Socket>::make_tls_connect(&mut tls.clone(), &self.endpoint.host);
+        let connector = connector.map_err(|error| {
+            Error::new(Kind::Refused, format!("1023: TLS cannot be set up for {}", self.endpoint.host)).because(error)
+        })?;
+        let negotiation = self.target.settings.get_ssl_negotiation();
+        let negotiate = Negotiate { mode, negotiation, connector, basin: basin.clone() };
+        match Negotiate::settings(self.settings()).connect_raw(socket, negotiate).await {
+            Ok((client, connection)) => Ok(Connection::drive(client, connection, basin)),
+            Err(error) => Err(self.failed(error, &place)),
         }
     }
 
@@ -207,12 +229,8 @@ impl Attempt<'_> {
     }
 
     /// The driver's settings for this server alone.
-    fn settings(&self, mode: Tls, limit: Duration) -> tokio_postgres::Config {
+    fn settings(&self) -> tokio_postgres::Config {
         let mut settings = self.target.settings.clone();
-        settings.host(&self.endpoint.host).port(self.endpoint.port).ssl_mode(mode).connect_timeout(limit);
-        if let Some(address) = self.address {
-            settings.hostaddr(address);
-        }
         if let Some(password) = &self.endpoint.password {
             settings.password(password.reveal());
         }
@@ -223,23 +241,18 @@ impl Attempt<'_> {
     async fn through(
         &self,
         ssh: &Ssh,
-        settings: &tokio_postgres::Config,
-        mut tls: MakeTlsConnector,
+        mode: Tls,
+        tls: &MakeTlsConnector,
         limit: Duration,
     ) -> Result<Connection, Failed> {
         let Endpoint { host, port, address, .. } = self.endpoint;
         let dialled = address.map_or_else(|| host.clone(), |address| address.to_string());
         let tunnel = Tunnel::open(ssh, &dialled, *port, limit)?;
         let said = tunnel.said();
-        let place = place(self.target, self.endpoint);
-        // The certificate is the database's, wherever the tunnel ends.
-        let tls = MakeTlsConnect::<Tunnel>::make_tls_connect(&mut tls, host).map_err(|error| {
-            Error::new(Kind::Refused, format!("1023: TLS cannot be set up for {host}")).because(error)
-        })?;
-        let failed = match tokio::time::timeout(limit, settings.connect_raw(tunnel, tls)).await {
-            Ok(Ok((client, connection))) => return Ok(Connection::drive(client, connection)),
-            Ok(Err(error)) => self.failed(error, &place),
-            Err(_) => timed_out(&place, limit).into(),
+        let failed = match tokio::time::timeout(limit, self.log_in(mode, tls, Box::new(tunnel))).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(failed)) => failed,
+            Err(_) => timed_out(&place(self.target, self.endpoint), limit).into(),
         };
         Err(said.explain(ssh, &dialled, *port).await.map_or(failed, Failed::from))
     }

@@ -87,7 +87,10 @@ impl Task {
             unfit: Unfit::new(&shared.config, object),
         };
         // From here on an error drops the connection, and with it the rest of the COPY.
-        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
+        let read = match connection.copy(&copy).await {
+            Ok(tuples) => reading.read(&connection, tuples, &mut plan, owner, &mut self.batch).await,
+            Err(error) => Err(error),
+        };
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
         if reading.unfit.look_closer {

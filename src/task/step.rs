@@ -7,7 +7,7 @@ use super::{Task, gone};
 use crate::headers::Headers;
 use crate::lead::Lead;
 use crate::object::{Next, Object, Plan};
-use crate::poll::{Guard, Sight, Stream, TableName, Work, sql};
+use crate::poll::{Ages, Chunk, Guard, Sight, Stream, TableName, Work, sql};
 use crate::postgres::{Connection, Head};
 use crate::reading::Reading;
 use crate::unfit::Unfit;
@@ -101,8 +101,21 @@ impl Task {
         };
         let columns = guard.map_or(plan.encoder.select_list(), |guard| &guard.columns);
         let columns = lead.select() + columns;
-        let copy = sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, &object.polling, head.ages));
         let copied = Instant::now();
+        let parts = |most: usize| match chunk {
+            Some(chunk) if source.lock && !source.tree => chunk.parts(most, head.place.blocks),
+            _ => Vec::new(),
+        };
+        let wanted = parts(shared.config.source_connections.into()).len().saturating_sub(1);
+        let companions = self.companions.join(&shared, &connection, &source, work.window, &head, wanted).await?;
+        let copy = |chunk: Option<Chunk>, ages: Ages| {
+            sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, &object.polling, ages))
+        };
+        let parts = parts(companions.len() + 1);
+        let mut tuples = connection.copy(&copy(parts.first().copied().or(chunk), head.ages)).await?;
+        for ((companion, ages), part) in companions.iter().zip(parts.iter().skip(1)) {
+            tuples.beside(companion.copy(&copy(Some(*part), *ages)).await?);
+        }
         let (topic, can_shrink) = (object.topic.clone(), object.can_shrink(&work));
         let mut reading = Reading {
             shared: &shared,
@@ -118,8 +131,8 @@ impl Task {
             unfit: Unfit::new(&shared.config, object).of_table(&source, work.window),
         };
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
-        // From here on an error drops the connection, and with it the rest of the COPY and the lock.
-        let read = reading.read(&connection, &copy, &mut plan, owner, &mut self.batch).await;
+        // An error drops the connections, and with them the rest of the COPY and the lock.
+        let read = reading.read(&connection, tuples, &mut plan, owner, &mut self.batch).await;
         let target = crate::poll::target(owner.producer.transaction_timeout());
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         object.plan = Some(plan);
@@ -136,6 +149,7 @@ impl Task {
                 return Err(Error::new(Kind::Changed, "the table was rewritten while it was read without a lock"));
             }
         }
+        self.companions.part(companions).await?;
         connection.commit().await?;
         self.connection = Some(connection);
         match chunk {

@@ -6,6 +6,7 @@ mod authority;
 mod brokers;
 mod check;
 mod commands;
+mod companions;
 mod connect;
 mod deleted;
 mod endurance;

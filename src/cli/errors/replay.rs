@@ -220,7 +220,8 @@ impl Replay {
                 None => unfit,
             },
         };
-        let read = reading.read(&self.connection, copy, &mut self.plan, &mut self.owner, &mut self.batch).await?;
+        let tuples = self.connection.copy(copy).await?;
+        let read = reading.read(&self.connection, tuples, &mut self.plan, &mut self.owner, &mut self.batch).await?;
         Ok(read.0)
     }
 
