@@ -367,9 +367,10 @@ impl Task {
     async fn commit(&mut self, partition: i32) -> Result<()> {
         self.confirm(partition).await?;
         let Some(owner) = self.owners.get_mut(&partition) else { return Ok(()) };
-        let (rows, bytes) = (owner.rows, owner.bytes);
+        let (rows, bytes, began) = (owner.rows, owner.bytes, Instant::now());
         match owner.commit(&self.shared.offsets, PATIENCE) {
             Ok(()) => {
+                tracing::debug!(partition, rows, bytes, took = ?began.elapsed(), "committed");
                 self.delivered.rows += rows;
                 self.delivered.bytes += bytes;
                 Ok(())
