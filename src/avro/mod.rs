@@ -5,9 +5,11 @@ mod bits;
 mod container;
 mod default;
 mod encoder;
+mod geometry;
 mod handling;
 mod iso;
 mod mapping;
+mod moment;
 mod name;
 mod network;
 mod numeric;
@@ -16,6 +18,7 @@ mod published;
 mod schema;
 mod text;
 mod transcode;
+mod vector;
 
 pub use encoder::Encoder;
 pub use handling::{

@@ -2,21 +2,20 @@
 
 use std::fmt::Write;
 
+use super::moment::Interval;
+
 const MICROS: i64 = 1_000_000;
 
-/// `PGTYPES` of infinite intervals (PostgreSQL 17): every part at its extreme.
-const FOREVER: (i64, i32, i32) = (i64::MAX, i32::MAX, i32::MAX);
-const NEVER: (i64, i32, i32) = (i64::MIN, i32::MIN, i32::MIN);
-
 /// An interval as PostgreSQL prints it with `IntervalStyle = iso_8601`: each part with its own sign.
-pub(super) fn interval(micros: i64, days: i32, months: i32, text: &mut String) {
-    match (micros, days, months) {
-        FOREVER => return text.push_str("infinity"),
-        NEVER => return text.push_str("-infinity"),
-        (0, 0, 0) => return text.push_str("PT0S"),
+pub(super) fn interval(interval: Interval, text: &mut String) {
+    let Interval { micros, days, months } = interval;
+    match interval {
+        Interval::FOREVER => return text.push_str("infinity"),
+        Interval::NEVER => return text.push_str("-infinity"),
+        Interval { micros: 0, days: 0, months: 0 } => return text.push_str("PT0S"),
         _ => {}
     }
-    let parts = [(i64::from(months / 12), 'Y'), (i64::from(months % 12), 'M'), (i64::from(days), 'D')];
+    let parts = [(months / 12, 'Y'), (months % 12, 'M'), (days, 'D')];
     text.push('P');
     put_parts(&parts, text);
     if micros != 0 {
@@ -112,7 +111,7 @@ mod tests {
     fn intervals_are_iso_8601_with_a_sign_for_each_part() {
         let print = |micros, days, months| {
             let mut text = String::new();
-            interval(micros, days, months, &mut text);
+            interval(Interval { micros, days, months }, &mut text);
             text
         };
         assert_eq!(print(4 * 3600 * MICROS + 5 * 60 * MICROS + 6_500_000, 3, 14), "P1Y2M3DT4H5M6.5S");
@@ -120,7 +119,7 @@ mod tests {
         assert_eq!(print(-500_000, 0, 0), "PT-0.5S");
         assert_eq!(print(0, -1, -25), "P-2Y-1M-1D");
         assert_eq!(print(60 * MICROS, 0, 0), "PT1M");
-        assert_eq!(print(i64::MIN, i32::MIN, i32::MIN), "-infinity");
+        assert_eq!(print(i64::MIN, i32::MIN.into(), i32::MIN.into()), "-infinity");
     }
 
     #[test]

@@ -1,0 +1,43 @@
+//! Types of extensions.
+
+use serde_json::json;
+
+use super::{Chosen, Settings};
+use crate::avro::attribute::{avro, insert_before, semantic_record};
+use crate::avro::handling::{Hstore, Profile};
+use crate::avro::transcode::Transcoder;
+
+impl Settings {
+    /// Extensions, by their own names: a type of one's own may be called anything.
+    pub(super) fn of_extension(&self, extension: &str, name: &str) -> Chosen {
+        Some(match (extension, name) {
+            ("citext", "citext") => (avro("string", None), Transcoder::Text),
+            ("hstore", "hstore") if self.handling.hstore == Hstore::Json => {
+                (avro("string", Some("io.debezium.data.Json")), Transcoder::HstoreJson)
+            }
+            ("hstore", "hstore") => {
+                let mut schema = avro("map", None);
+                schema.insert("values".into(), json!(["null", "string"]));
+                (schema, Transcoder::Hstore)
+            }
+            ("vector", "vector" | "halfvec") => {
+                let double = self.handling.profile == Profile::Debezium && name == "vector";
+                let items = if double { "double" } else { "float" };
+                let connect_name =
+                    if double { "io.debezium.data.DoubleVector" } else { "io.debezium.data.FloatVector" };
+                let mut schema = avro("array", Some(connect_name));
+                insert_before(&mut schema, "connect.version", "items", items.into());
+                (schema, if name == "vector" { Transcoder::Vector { double } } else { Transcoder::HalfVector })
+            }
+            ("postgis", "geometry" | "geography") => {
+                let connect_name = match name {
+                    "geometry" => "io.debezium.data.geometry.Geometry",
+                    _ => "io.debezium.data.geometry.Geography",
+                };
+                let fields = [("wkb", json!("bytes")), ("srid", json!(["null", "int"]))];
+                (semantic_record(connect_name, &fields), Transcoder::Ewkb)
+            }
+            _ => return None,
+        })
+    }
+}
