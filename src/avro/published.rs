@@ -57,6 +57,12 @@ fn samples() -> Vec<Column> {
         ("macaddr", "macaddr", -1),
         ("macaddr8", "macaddr8", -1),
         ("point", "point", -1),
+        ("line", "line", -1),
+        ("lseg", "lseg", -1),
+        ("box", "box", -1),
+        ("path", "path", -1),
+        ("polygon", "polygon", -1),
+        ("circle", "circle", -1),
         ("oid", "oid", -1),
         ("xid", "xid", -1),
         ("cid", "cid", -1),
@@ -70,12 +76,6 @@ fn samples() -> Vec<Column> {
         "tsvector",
         "tsquery",
         "gtsvector",
-        "box",
-        "circle",
-        "line",
-        "lseg",
-        "path",
-        "polygon",
         "pg_snapshot",
         "txid_snapshot",
         "regclass",
@@ -217,8 +217,7 @@ fn markdown() -> String {
          is a union with null, and its default is null. Settings named `*.handling.mode`, `time.precision.mode` and\n\
          `objects.<alias>.columns.cast` choose otherwise. The same as schemas: `schemas/type-mapping/`.\n\n\
          What the profiles share with the connectors whose names they have are the types of fields. Where a connector drops a column, or\n\
-         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites. Debezium's\n\
-         structures for box, lseg, path, polygon, circle, line and sparsevec are not built: they are text in every profile.\n\
+         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites.\n\
          A domain is what it stands for. Arrays are as deep as declared; a value of another depth fails the object, and names the\n\
          column and `columns.cast`. Elements and fields that have no form of their own travel as text too. A composite of which a field\n\
          has none travels as one text.\n\n\
@@ -268,6 +267,7 @@ const OF_CONNECT_JDBC: &[(&str, &str)] = &[
     ("jsonb", "string"),
     ("uuid", "string"),
 ];
+const GEOMETRY: &str = "record (wkb bytes, srid int or null, extensions map of string or null) *Geometry*";
 const OF_DEBEZIUM: &[(&str, &str)] = &[
     ("boolean", "boolean"),
     ("bit(1)", "boolean"),
@@ -309,7 +309,16 @@ const OF_DEBEZIUM: &[(&str, &str)] = &[
     ("ltree (ltree)", "string *Ltree*"),
     ("tsvector", "string *Tsvector*"),
     ("point", "record (x double, y double, wkb bytes or null, srid int or null) *Point*"),
-    ("geometry (postgis)", "record (wkb bytes, srid int or null) *Geometry*"),
+    ("box", GEOMETRY),
+    ("lseg", GEOMETRY),
+    ("path", GEOMETRY),
+    ("polygon", GEOMETRY),
+    (
+        "circle",
+        "record (center record (x double, y double, wkb bytes or null, srid int or null) *Point*, radius double) *Circle*",
+    ),
+    ("line", "record (a double, b double, c double) *Line*"),
+    ("geometry (postgis)", GEOMETRY),
     ("geography (postgis)", "record (wkb bytes, srid int or null) *Geography*"),
     ("vector (vector)", "array of double *DoubleVector*"),
     ("halfvec (vector)", "array of float *FloatVector*"),

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 
+use super::geometry::Shape;
 use super::moment::{self, Interval};
 use super::{bits, container, geometry, iso, network, numeric, text, vector};
 
@@ -67,8 +68,14 @@ pub(super) enum Transcoder {
     /// A record of x and y; or with Debezium's `wkb` and `srid`.
     Point,
     PointWkb,
-    /// A record of the EWKB as it is and its SRID.
-    Ewkb,
+    /// Debezium's records of the others.
+    Shape(Shape),
+    Circle,
+    Line,
+    /// A record of the EWKB as it is and its SRID; perhaps with Debezium's `extensions`, of which there are none.
+    Ewkb {
+        extensions: bool,
+    },
     Hstore,
     HstoreJson,
     Vector {
@@ -228,12 +235,17 @@ impl Transcoder {
             }
             Transcoder::MicroDuration => put_long(Interval::read(field)?.micros()?, out),
             Transcoder::VariableScale => numeric::variable_scale(field, out)?,
-            Transcoder::Point => geometry::point(field, out)?,
-            Transcoder::PointWkb => {
-                geometry::point(field, out)?;
-                geometry::point_wkb(field, out)?;
+            Transcoder::Point => geometry::doubles::<2>(field, out)?,
+            Transcoder::PointWkb => geometry::point_wkb(field, out)?,
+            Transcoder::Shape(shape) => geometry::shape(*shape, field, out)?,
+            Transcoder::Circle => geometry::circle(field, out)?,
+            Transcoder::Line => geometry::doubles::<3>(field, out)?,
+            Transcoder::Ewkb { extensions } => {
+                geometry::ewkb(field, out)?;
+                if *extensions {
+                    out.push(0);
+                }
             }
-            Transcoder::Ewkb => geometry::ewkb(field, out)?,
             Transcoder::Hstore => container::hstore(field, out)?,
             Transcoder::Vector { double } => vector::vector(field, *double, out)?,
             Transcoder::HalfVector => vector::half_vector(field, out)?,

@@ -8,6 +8,7 @@ use tokio_postgres::SimpleQueryMessage;
 use crate::stage::Stage;
 use crate::topic::{raw, records};
 
+mod debezium;
 mod literals;
 
 use literals::{AS_TEXT, SINCE, TABLE, TYPES};
@@ -111,6 +112,24 @@ async fn every_type(stage: &Stage, without: &[&str]) {
         }
         let expected = ["null".to_owned(), format!("[{}]", printed[..=literals.len()].join(", ")), "[]".to_owned()];
         assert_eq!(elements.next().unwrap(), expected, "{type_}[]");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_are_debeziums_for_its_consumers() {
+    let stage = Stage::new("debezium");
+    let client = stage.client().await;
+    stage.configure("profile = 'debezium'");
+    let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect::<Vec<_>>();
+    let types: Vec<_> = debezium::TABLE.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect();
+    let arrays: Vec<_> = types.iter().map(array_of).collect();
+    client.batch_execute(&(table("t", &types) + &table("arrays", &arrays))).await.unwrap();
+    stage.run_once();
+    let arrived = columns(&stage, "t", types.len()).into_iter().zip(columns(&stage, "arrays", types.len()));
+    for ((type_, cases), (values, array)) in debezium::TABLE.iter().zip(arrived) {
+        let expected: Vec<&str> = std::iter::once("null").chain(cases.iter().map(|case| case.1)).collect();
+        assert_eq!(values[..expected.len()], expected, "{type_}");
+        assert_eq!(array, ["null".to_owned(), format!("[{}]", expected.join(", ")), "[]".to_owned()], "{type_}[]");
     }
 }
 

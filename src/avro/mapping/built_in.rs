@@ -5,6 +5,7 @@ use serde_json::json;
 use super::time::time;
 use super::{Chosen, Settings};
 use crate::avro::attribute::{Schema, avro, decimal, logical, semantic_record, with_parameter};
+use crate::avro::geometry::{self, Shape};
 use crate::avro::handling::{Binary, Decimals, Intervals, Json, Nan, Profile, Uuids};
 use crate::avro::transcode::{Transcoder, Void};
 
@@ -36,7 +37,7 @@ impl Settings {
                 }
                 (Decimals::Precise, None) if profile == Profile::Debezium => {
                     let fields = [("scale", json!("int")), ("value", json!("bytes"))];
-                    let schema = semantic_record("io.debezium.data.VariableScaleDecimal", &fields);
+                    let schema = semantic_record("io.debezium.data.VariableScaleDecimal", 1, &fields);
                     (schema, self.unless_nan(Transcoder::VariableScale))
                 }
                 (Decimals::Precise, None) => (avro("string", None), Transcoder::Numeric),
@@ -91,17 +92,26 @@ impl Settings {
             "inet" | "cidr" => (avro("string", None), Transcoder::Inet),
             "macaddr" | "macaddr8" => (avro("string", None), Transcoder::Mac),
             "pg_lsn" => (avro("string", None), Transcoder::Lsn),
-            "point" if profile == Profile::Debezium => {
-                let (wkb, srid) = (json!(["null", "bytes"]), json!(["null", "int"]));
-                let fields = [("x", json!("double")), ("y", json!("double")), ("wkb", wkb), ("srid", srid)];
-                (semantic_record("io.debezium.data.geometry.Point", &fields), Transcoder::PointWkb)
-            }
-            "point" => {
-                let fields = [("x", json!("double")), ("y", json!("double"))];
-                (semantic_record("io.debezium.data.geometry.Point", &fields), Transcoder::Point)
-            }
+            "point" | "box" | "lseg" | "path" | "polygon" | "circle" | "line" => return self.geometric(name),
             _ => return None,
         })
+    }
+
+    /// Debezium has a record for each; by default only a point is one.
+    fn geometric(&self, name: &str) -> Chosen {
+        let debezium = self.handling.profile == Profile::Debezium;
+        let shape = match name {
+            "point" if !debezium => return Some((geometry::point_schema(), Transcoder::Point)),
+            _ if !debezium => return None,
+            "point" => return Some((geometry::point_wkb_schema(), Transcoder::PointWkb)),
+            "circle" => return Some((geometry::circle_schema(), Transcoder::Circle)),
+            "line" => return Some((geometry::line_schema(), Transcoder::Line)),
+            "box" => Shape::Box,
+            "lseg" => Shape::Lseg,
+            "path" => Shape::Path,
+            _ => Shape::Polygon,
+        };
+        Some((geometry::extended_schema(), Transcoder::Shape(shape)))
     }
 
     fn unless_nan(&self, transcoder: Transcoder) -> Transcoder {

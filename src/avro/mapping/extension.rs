@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{Chosen, Settings};
-use crate::avro::attribute::{avro, insert_before, semantic_record};
+use crate::avro::attribute::{avro, insert_before};
+use crate::avro::geometry;
 use crate::avro::handling::{Hstore, Profile};
 use crate::avro::transcode::Transcoder;
 
@@ -29,13 +30,11 @@ impl Settings {
                 insert_before(&mut schema, "connect.version", "items", items.into());
                 (schema, if name == "vector" { Transcoder::Vector { double } } else { Transcoder::HalfVector })
             }
+            ("postgis", "geometry") if self.handling.profile == Profile::Debezium => {
+                (geometry::extended_schema(), Transcoder::Ewkb { extensions: true })
+            }
             ("postgis", "geometry" | "geography") => {
-                let connect_name = match name {
-                    "geometry" => "io.debezium.data.geometry.Geometry",
-                    _ => "io.debezium.data.geometry.Geography",
-                };
-                let fields = [("wkb", json!("bytes")), ("srid", json!(["null", "int"]))];
-                (semantic_record(connect_name, &fields), Transcoder::Ewkb)
+                (geometry::postgis_schema(name == "geography"), Transcoder::Ewkb { extensions: false })
             }
             _ => return None,
         })
