@@ -248,6 +248,14 @@ impl Encoder {
                 "an interval is longer than 64 bits of microseconds hold",
                 format!("set columns.cast = [\"{}:string\"] for it", step.name),
             ),
+            Bad::TooManyDimensions => (
+                "a sparse vector has more dimensions than the 32,767 that Debezium's record of it counts",
+                format!("set columns.cast = [\"{}:text\"] for it", step.name),
+            ),
+            Bad::NoBit => (
+                "a bit string is empty, which the boolean that one bit becomes cannot say",
+                format!("set columns.cast = [\"{}:text\"] for it; {}", step.name, find("= ''")),
+            ),
             Bad::Null => ("a value is NULL in a column that is NOT NULL", find("IS NULL")),
         };
         // Read again with a description of its own snapshot, a composite is what it was described as.

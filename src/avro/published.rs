@@ -50,6 +50,7 @@ fn samples() -> Vec<Column> {
         ("bit(1)", "bit", 1),
         ("bit(8)", "bit", 8),
         ("bit(10)", "bit", 10),
+        ("bit varying(1)", "varbit", 1),
         ("bit varying(10)", "varbit", 10),
         ("bit varying", "varbit", -1),
         ("inet", "inet", -1),
@@ -272,7 +273,9 @@ const OF_DEBEZIUM: &[(&str, &str)] = &[
     ("boolean", "boolean"),
     ("bit(1)", "boolean"),
     ("bit(10)", "bytes *Bits*"),
+    ("bit varying(1)", "boolean"),
     ("bit varying(10)", "bytes *Bits*"),
+    ("bit varying", "bytes *Bits*"),
     ("smallint", "int (int16)"),
     ("integer", "int"),
     ("bigint", "long"),
@@ -322,6 +325,10 @@ const OF_DEBEZIUM: &[(&str, &str)] = &[
     ("geography (postgis)", "record (wkb bytes, srid int or null) *Geography*"),
     ("vector (vector)", "array of double *DoubleVector*"),
     ("halfvec (vector)", "array of float *FloatVector*"),
+    (
+        "sparsevec (vector)",
+        "record (dimensions int (int16), vector array of record (key int (int16), value double)) *SparseDoubleVector*",
+    ),
     ("integer[]", "array of int or null"),
 ];
 

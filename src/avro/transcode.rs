@@ -61,7 +61,10 @@ pub(super) enum Transcoder {
     Inet,
     Mac,
     Bit,
-    Bits,
+    /// Bytes; those without a bit at the high end go where Debezium sends none.
+    Bits {
+        trimmed: bool,
+    },
     /// At most eight bits, as Connect's int8.
     BitByte,
     BitText,
@@ -82,6 +85,7 @@ pub(super) enum Transcoder {
         double: bool,
     },
     HalfVector,
+    SparseVector,
     /// Texts of an array whose elements have no transcoder, out of JSON.
     Texts {
         dimensions: u16,
@@ -162,6 +166,10 @@ pub(super) enum Bad {
     Null,
     /// An interval beyond what 64 bits of microseconds hold.
     TooLong,
+    /// A sparse vector of more dimensions than 16 bits count.
+    TooManyDimensions,
+    /// A bit string without a bit, where the one is a boolean.
+    NoBit,
 }
 
 impl Transcoder {
@@ -227,7 +235,7 @@ impl Transcoder {
             Transcoder::Refusing { void, .. } if void.is(field) => return Err(Bad::Infinite),
             Transcoder::Refusing { inner, .. } => inner.put(field, out)?,
             Transcoder::Bit => out.push(u8::from(bits::first(field)?)),
-            Transcoder::Bits => bits::little_endian(field, out)?,
+            Transcoder::Bits { trimmed } => bits::little_endian(field, *trimmed, out)?,
             Transcoder::BitByte => put_long(bits::byte(field)?.into(), out),
             Transcoder::TimeTzMillis => {
                 let (micros, west) = moment::timetz(field)?;
@@ -249,6 +257,7 @@ impl Transcoder {
             Transcoder::Hstore => container::hstore(field, out)?,
             Transcoder::Vector { double } => vector::vector(field, *double, out)?,
             Transcoder::HalfVector => vector::half_vector(field, out)?,
+            Transcoder::SparseVector => vector::sparse(field, out)?,
             Transcoder::Texts { dimensions } => container::texts(field, *dimensions, out)?,
         }
         Ok(())

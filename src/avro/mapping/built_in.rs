@@ -78,23 +78,34 @@ impl Settings {
                 (avro("string", named), if name == "json" { Transcoder::Text } else { Transcoder::Jsonb })
             }
             "jsonpath" => (avro("string", None), Transcoder::Jsonb),
-            "bit" if typmod == 1 => (avro("boolean", None), Transcoder::Bit),
-            // A driver's byte, and its bytes without a name.
-            "bit" if plain && (2..=8).contains(&typmod) => {
-                let mut schema = avro("int", None);
-                schema.insert("connect.type".into(), "int8".into());
-                (schema, Transcoder::BitByte)
-            }
-            "bit" if plain && typmod > 8 => (avro("bytes", None), Transcoder::Bits),
-            "bit" if typmod > 1 => (bits(typmod), Transcoder::Bits),
-            "varbit" if typmod > 0 && profile == Profile::Debezium => (bits(typmod), Transcoder::Bits),
-            "varbit" | "bit" => (avro("string", None), Transcoder::BitText),
+            "bit" | "varbit" => self.bits(name, typmod),
             "inet" | "cidr" => (avro("string", None), Transcoder::Inet),
             "macaddr" | "macaddr8" => (avro("string", None), Transcoder::Mac),
             "pg_lsn" => (avro("string", None), Transcoder::Lsn),
             "point" | "box" | "lseg" | "path" | "polygon" | "circle" | "line" => return self.geometric(name),
             _ => return None,
         })
+    }
+
+    /// Bit strings. One bit is a boolean. Beyond, bytes alone would lose the length of what has none of its own.
+    fn bits(&self, name: &str, typmod: i32) -> (Schema, Transcoder) {
+        let bits = |length: i32| with_parameter("bytes", "io.debezium.data.Bits", "length", length.to_string());
+        match (self.handling.profile, name, typmod) {
+            (_, "bit", 1) | (Profile::Debezium, _, 1) => (avro("boolean", None), Transcoder::Bit),
+            // Debezium takes what is declared without a length for the longest there is.
+            (Profile::Debezium, ..) => {
+                (bits(if typmod > 0 { typmod } else { i32::MAX }), Transcoder::Bits { trimmed: true })
+            }
+            // A driver's byte, and its bytes without a name.
+            (Profile::ConnectJdbc, "bit", 2..=8) => {
+                let mut schema = avro("int", None);
+                schema.insert("connect.type".into(), "int8".into());
+                (schema, Transcoder::BitByte)
+            }
+            (Profile::ConnectJdbc, "bit", 9..) => (avro("bytes", None), Transcoder::Bits { trimmed: false }),
+            (_, "bit", 2..) => (bits(typmod), Transcoder::Bits { trimmed: false }),
+            _ => (avro("string", None), Transcoder::BitText),
+        }
     }
 
     /// Debezium has a record for each; by default only a point is one.
@@ -120,10 +131,6 @@ impl Settings {
             Nan::Null => Transcoder::Unless { void: Void::NotFinite, inner: Box::new(transcoder) },
         }
     }
-}
-
-fn bits(length: i32) -> Schema {
-    with_parameter("bytes", "io.debezium.data.Bits", "length", length.to_string())
 }
 
 /// Precision and scale of a numeric's modifier as Avro takes them: PostgreSQL 15 and later allow a scale below 0, which

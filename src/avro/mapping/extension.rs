@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::{Chosen, Settings};
-use crate::avro::attribute::{avro, insert_before};
+use crate::avro::attribute::avro;
 use crate::avro::geometry;
 use crate::avro::handling::{Hstore, Profile};
 use crate::avro::transcode::Transcoder;
+use crate::avro::vector;
 
 impl Settings {
     /// Extensions, by their own names: a type of one's own may be called anything.
@@ -21,14 +22,13 @@ impl Settings {
                 schema.insert("values".into(), json!(["null", "string"]));
                 (schema, Transcoder::Hstore)
             }
-            ("vector", "vector" | "halfvec") => {
-                let double = self.handling.profile == Profile::Debezium && name == "vector";
-                let items = if double { "double" } else { "float" };
-                let connect_name =
-                    if double { "io.debezium.data.DoubleVector" } else { "io.debezium.data.FloatVector" };
-                let mut schema = avro("array", Some(connect_name));
-                insert_before(&mut schema, "connect.version", "items", items.into());
-                (schema, if name == "vector" { Transcoder::Vector { double } } else { Transcoder::HalfVector })
+            ("vector", "vector") => {
+                let double = self.handling.profile == Profile::Debezium;
+                (vector::schema(double), Transcoder::Vector { double })
+            }
+            ("vector", "halfvec") => (vector::schema(false), Transcoder::HalfVector),
+            ("vector", "sparsevec") if self.handling.profile == Profile::Debezium => {
+                (vector::sparse_schema(), Transcoder::SparseVector)
             }
             ("postgis", "geometry") if self.handling.profile == Profile::Debezium => {
                 (geometry::extended_schema(), Transcoder::Ewkb { extensions: true })
