@@ -32,6 +32,16 @@ pub(super) fn millis(micros: i64) -> i64 {
     }
 }
 
+/// The same with finite numbers for the infinities: those that PostgreSQL's JDBC driver has for them, as milliseconds, and that Debezium
+/// takes for microseconds.
+pub(super) fn bounded(micros: i64) -> i64 {
+    match micros {
+        i64::MAX => 9_223_372_036_825_200_000,
+        i64::MIN => -9_223_372_036_832_400_000,
+        _ => micros,
+    }
+}
+
 /// A time of day in microseconds, and its offset in seconds to the west.
 pub(super) fn timetz(field: &[u8]) -> Result<(i64, i32), Bad> {
     let mut field = field;
@@ -94,6 +104,9 @@ mod tests {
         assert_eq!(timestamp(i64::MIN), Ok(i64::MIN));
         assert_eq!(timestamp(i64::MAX - 1), Err(Bad::TooLate));
         assert_eq!(timestamp(-MICROS - 1).map(millis), Ok(-1));
+        assert_eq!(timestamp(i64::MAX).map(bounded).map(millis), Ok(9_223_372_036_825_200));
+        assert_eq!(timestamp(i64::MIN).map(bounded), Ok(-9_223_372_036_832_400_000));
+        assert_eq!(timestamp(0).map(bounded), timestamp(0));
         let date = |days: i32| date(&days.to_be_bytes());
         assert_eq!(date(-10_957), Ok(0));
         assert_eq!(date(i32::MIN), Ok(i32::MIN));

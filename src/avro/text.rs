@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::moment::Interval;
+use super::moment::{self, Interval};
 
 const MICROS: i64 = 1_000_000;
 
@@ -52,6 +52,12 @@ pub(super) fn timetz(micros: i64, west: i32, text: &mut String) {
     if offset % 60 != 0 {
         let _ = write!(text, ":{:02}", offset % 60);
     }
+}
+
+/// The same time of day in UTC, as Debezium has it: `10:34:56.5Z`. At offset zero there is a 24:00.
+pub(super) fn timetz_utc(micros: i64, west: i32, text: &mut String) {
+    super::iso::time(if west == 0 { micros } else { moment::utc(micros, west) }, text);
+    text.push('Z');
 }
 
 /// Money of so many fraction digits: `-12.30`.
@@ -132,5 +138,18 @@ mod tests {
         assert_eq!(print((12 * 3600 + 34 * 60 + 56) * MICROS + 500_000, -7200), "12:34:56.5+02:00");
         assert_eq!(print(86_400 * MICROS, 0), "24:00:00+00:00");
         assert_eq!(print(0, 5 * 3600 + 30 * 60 + 17), "00:00:00-05:30:17");
+    }
+
+    #[test]
+    fn times_are_moved_to_utc_for_debeziums_consumers() {
+        let print = |micros, west| {
+            let mut text = String::new();
+            timetz_utc(micros, west, &mut text);
+            text
+        };
+        assert_eq!(print((12 * 3600 + 34 * 60 + 56) * MICROS + 500_000, -7200), "10:34:56.5Z");
+        assert_eq!(print(0, -7200), "22:00:00Z");
+        assert_eq!(print(86_400 * MICROS, 0), "24:00:00Z");
+        assert_eq!(print(86_400 * MICROS, 3600), "01:00:00Z");
     }
 }

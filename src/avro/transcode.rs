@@ -42,11 +42,21 @@ pub(super) enum Transcoder {
     },
     TimeMillis,
     TimestampMillis,
+    /// Micro- or milliseconds, of which the infinities are numbers of their own, as Debezium has them.
+    TimestampBounded {
+        millis: bool,
+    },
     IsoDate,
     IsoTime,
     IsoTimestamp {
         zoned: bool,
     },
+    /// In UTC, with at least so many digits after the point.
+    ZonedTimestamp {
+        digits: u8,
+    },
+    /// The time of day in UTC.
+    TimeTzUtc,
     Base64,
     Hex,
     /// The time of day in UTC, as Connect has it.
@@ -205,6 +215,10 @@ impl Transcoder {
             Transcoder::Numeric => numeric::text(field, out)?,
             Transcoder::TimeMillis => put_long(i64::from_be_bytes(sized(field)?).div_euclid(1000), out),
             Transcoder::TimestampMillis => put_long(moment::millis(moment::timestamp(field)?), out),
+            Transcoder::TimestampBounded { millis } => {
+                let micros = moment::bounded(moment::timestamp(field)?);
+                put_long(if *millis { moment::millis(micros) } else { micros }, out);
+            }
             Transcoder::NumericDouble => {
                 let mut printed = Vec::new();
                 numeric::text(field, &mut printed)?;
@@ -220,6 +234,8 @@ impl Transcoder {
             | Transcoder::IsoDate
             | Transcoder::IsoTime
             | Transcoder::IsoTimestamp { .. }
+            | Transcoder::ZonedTimestamp { .. }
+            | Transcoder::TimeTzUtc
             | Transcoder::Base64
             | Transcoder::Xid8
             | Transcoder::Tid
@@ -285,6 +301,11 @@ impl Transcoder {
                 let (micros, west) = moment::timetz(field)?;
                 text::timetz(micros, west, &mut printed);
             }
+            Transcoder::TimeTzUtc => {
+                let (micros, west) = moment::timetz(field)?;
+                text::timetz_utc(micros, west, &mut printed);
+            }
+            Transcoder::ZonedTimestamp { digits } => iso::zoned(moment::timestamp(field)?, *digits, &mut printed),
             Transcoder::MoneyText { scale } => {
                 text::money(i64::from_be_bytes(sized(field)?), *scale, &mut printed);
             }

@@ -120,16 +120,33 @@ async fn types_are_debeziums_for_its_consumers() {
     let stage = Stage::new("debezium");
     let client = stage.client().await;
     stage.configure("profile = 'debezium'");
+    let mut tested = debezium::TABLE.to_vec();
+    for (extension, type_, cases) in debezium::EXTENSIONS {
+        match client.batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {extension}")).await {
+            Ok(()) => tested.push((type_, cases)),
+            Err(error) => eprintln!("not tested, as this PostgreSQL has no extension {extension}: {error}"),
+        }
+    }
     let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect::<Vec<_>>();
-    let types: Vec<_> = debezium::TABLE.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect();
+    let types: Vec<_> = tested.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect();
     let arrays: Vec<_> = types.iter().map(array_of).collect();
     client.batch_execute(&(table("t", &types) + &table("arrays", &arrays))).await.unwrap();
     stage.run_once();
     let arrived = columns(&stage, "t", types.len()).into_iter().zip(columns(&stage, "arrays", types.len()));
-    for ((type_, cases), (values, array)) in debezium::TABLE.iter().zip(arrived) {
+    for ((type_, cases), (values, array)) in tested.iter().zip(arrived) {
         let expected: Vec<&str> = std::iter::once("null").chain(cases.iter().map(|case| case.1)).collect();
         assert_eq!(values[..expected.len()], expected, "{type_}");
         assert_eq!(array, ["null".to_owned(), format!("[{}]", expected.join(", ")), "[]".to_owned()], "{type_}[]");
+    }
+    for (at, (type_, literal, remedy)) in debezium::REFUSED.iter().enumerate() {
+        client
+            .batch_execute(&format!("CREATE TABLE r{at} (c {type_}); INSERT INTO r{at} VALUES ({literal})"))
+            .await
+            .unwrap();
+        stage.configure(&format!("profile = 'debezium'\ntables.include = ['public.r{at}']"));
+        let run = stage.strandline(&["run", "--once"]);
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(!run.status.success() && said.contains(remedy), "{literal} as {type_}: {said}");
     }
 }
 

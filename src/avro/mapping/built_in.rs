@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::time::time;
 use super::{Chosen, Settings};
 use crate::avro::attribute::{Schema, avro, decimal, logical, semantic_record, with_parameter};
 use crate::avro::geometry::{self, Shape};
@@ -56,13 +55,16 @@ impl Settings {
                 Binary::Hex => (avro("string", None), Transcoder::Hex),
             },
             "date" | "time" | "timestamp" | "timestamptz" => {
-                let (schema, transcoder) = time(name, typmod, handling.times);
+                let (schema, transcoder) = self.time(name, typmod);
                 (schema, self.unless_infinite(name, transcoder))
             }
             "timetz" if plain => {
                 (logical("int", "org.apache.kafka.connect.data.Time", "time-millis"), Transcoder::TimeTzMillis)
             }
-            "timetz" => (avro("string", Some("io.debezium.time.ZonedTime")), Transcoder::TimeTz),
+            "timetz" => {
+                let transcoder = if profile == Profile::Debezium { Transcoder::TimeTzUtc } else { Transcoder::TimeTz };
+                (avro("string", Some("io.debezium.time.ZonedTime")), transcoder)
+            }
             "interval" => match handling.intervals {
                 Intervals::String => (avro("string", Some("io.debezium.time.Interval")), Transcoder::Interval),
                 Intervals::Numeric => (avro("long", Some("io.debezium.time.MicroDuration")), Transcoder::MicroDuration),
