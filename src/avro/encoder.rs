@@ -1,5 +1,6 @@
 //! A table's rows: schemas and transcoders chosen once, then one walk over each binary tuple.
 
+use super::canonical;
 use super::mapping::{Mapped, Settings, map};
 use super::name::{RecordNames, Records, fields};
 use super::schema::{Field, record};
@@ -14,8 +15,8 @@ mod tuple;
 pub struct Encoder {
     table: String,
     columns: Vec<Step>,
-    /// Positions in `columns`.
-    key: Vec<usize>,
+    /// Positions in `columns`, and how each is encoded in a key.
+    key: Vec<(usize, Transcoder)>,
     selects: Vec<String>,
     select_list: String,
     key_schema: Option<String>,
@@ -70,7 +71,11 @@ impl Encoder {
             selects: mapped.iter().map(|mapped| mapped.select.clone()).collect(),
             key_schema,
             value_schema: record(&names.namespace, "Value", &values)?,
-            key: description.key.clone(),
+            key: description
+                .key
+                .iter()
+                .filter_map(|at| Some((*at, canonical::of(&mapped.get(*at)?.transcoder))))
+                .collect(),
             columns: description
                 .columns
                 .iter()
@@ -195,11 +200,10 @@ impl Encoder {
     #[inline]
     fn encode_key(&self, tuple: &[u8], places: &[(usize, usize)], key: &mut Vec<u8>) -> Result<(), (usize, Bad)> {
         key.extend_from_slice(&self.key_header);
-        for at in &self.key {
+        for (at, transcoder) in &self.key {
             let place = places.get(*at).and_then(|(begin, length)| tuple.get(*begin..begin.checked_add(*length)?));
             let field = place.ok_or((*at, Bad::Null))?;
-            let step = self.columns.get(*at).ok_or((*at, Bad::Length))?;
-            step.transcoder.put(field, key).map_err(|bad| (*at, bad))?;
+            transcoder.put(field, key).map_err(|bad| (*at, bad))?;
         }
         Ok(())
     }

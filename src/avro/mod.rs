@@ -2,6 +2,7 @@
 
 mod attribute;
 mod bits;
+mod canonical;
 mod container;
 mod default;
 mod encoder;

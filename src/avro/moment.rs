@@ -78,6 +78,19 @@ impl Interval {
         Ok(Interval { micros: i64::from_be_bytes(micros), days: word(days), months: word(months) })
     }
 
+    /// The equal one whose parts have all one sign, with days below 30 and less than 24 hours: PostgreSQL compares intervals
+    /// by a month of 30 days and a day of 24 hours.
+    pub(super) fn justified(self) -> Interval {
+        if matches!(self, Interval::FOREVER | Interval::NEVER) {
+            return self;
+        }
+        let day = i128::from(DAY);
+        let span = (i128::from(self.months) * 30 + i128::from(self.days)) * day + i128::from(self.micros);
+        // Each part is smaller than what it comes of: the casts lose nothing.
+        let (days, micros) = (span / day, (span % day) as i64);
+        Interval { micros, days: (days % 30) as i64, months: (days / 30) as i64 }
+    }
+
     /// Microseconds, a month counting 30.4375 days; infinite intervals are the extremes.
     pub(super) fn micros(self) -> Result<i64, Bad> {
         const MONTH: i128 = 2_629_800_000_000;

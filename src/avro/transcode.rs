@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 
+use super::canonical::Canonical;
 use super::geometry::Shape;
 use super::moment::{self, Interval};
 use super::{bits, container, geometry, iso, network, numeric, text, vector};
@@ -17,6 +18,8 @@ pub(super) enum Transcoder {
     Float4,
     Float8,
     Text,
+    /// A bpchar without a length, whose blanks at the end do not count in a comparison.
+    Padded,
     Char,
     Bytes,
     Jsonb,
@@ -107,6 +110,8 @@ pub(super) enum Transcoder {
     Composite {
         fields: Vec<Step>,
     },
+    /// In a key.
+    Canonical(Canonical),
     /// Null instead of a value that has no counterpart; in a key, where nothing is null, the value all the same.
     Unless {
         void: Void,
@@ -189,7 +194,7 @@ impl Transcoder {
         match self {
             Transcoder::Int4 => put_long(i64::from(i32::from_be_bytes(sized(field)?)), out),
             Transcoder::Int8 | Transcoder::Time => put_long(i64::from_be_bytes(sized(field)?), out),
-            Transcoder::Text => put_text(field, out)?,
+            Transcoder::Text | Transcoder::Padded => put_text(field, out)?,
             Transcoder::Timestamp => put_long(moment::timestamp(field)?, out),
             Transcoder::Decimal { scale } => numeric::decimal(field, *scale, out)?,
             Transcoder::Bool => match field {
@@ -247,6 +252,7 @@ impl Transcoder {
             | Transcoder::Hex => self.put_printed(field, out)?,
             Transcoder::Array { element, dimensions } => container::array(element, *dimensions, field, out)?,
             Transcoder::Composite { fields } => container::composite(fields, field, out)?,
+            Transcoder::Canonical(canonical) => canonical.put(field, out)?,
             Transcoder::Unless { inner, .. } => inner.put(field, out)?,
             Transcoder::Refusing { void, .. } if void.is(field) => return Err(Bad::Infinite),
             Transcoder::Refusing { inner, .. } => inner.put(field, out)?,

@@ -46,6 +46,7 @@ impl Settings {
                 Decimals::Precise if !plain => (decimal(19, u16::from(money_scale)), Transcoder::Money),
                 _ => (avro("double", None), Transcoder::MoneyDouble { scale: money_scale }),
             },
+            "bpchar" if typmod < 0 => (avro("string", None), Transcoder::Padded),
             "text" | "varchar" | "bpchar" | "name" | "refcursor" => (avro("string", None), Transcoder::Text),
             "char" => (avro("string", None), Transcoder::Char),
             "xml" => (text("io.debezium.data.Xml"), Transcoder::Text),
