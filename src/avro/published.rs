@@ -210,6 +210,46 @@ fn summary(schema: &Value) -> String {
     words
 }
 
+const AFTER_THE_TABLE: &str = r#"
+## With `profile = "debezium"`
+
+Values are what Debezium's connector (3.7) gives with its default settings, not types alone:
+
+- **box, lseg, path, polygon**: well-known binary, little-endian, without an SRID: a line for lseg and path, else a polygon of one ring that
+  ends where it begins. `extensions` has `type` with the type's name, of a path also `closed` with `true` or `false`. PostGIS's geometry is the
+  same record with null for them; geography has none. A column that is NOT NULL is not a union with null, where Debezium's always is.
+- **bit, varbit**: one declared bit is a boolean, more are `Bits` without the bytes at the high end that have no bit set: none of zeros. Without
+  a declared length the parameter `length` is 2147483647. An empty varbit(1) is no boolean: the row is refused.
+- **sparsevec**: indices from one. More than 32,767 dimensions have no form there, where Debezium fails too: the row is refused. A vector's
+  doubles are the numbers that pgvector prints, not the nearest that a float widens to.
+- **numeric** without a scale: no zeros at the end, and no scale below zero.
+- **timestamptz**: in UTC, with as many digits after the point as the column is declared with (six where it is not), or `infinity`, `-infinity`.
+- **timetz**: in UTC, as `10:34:56.5Z`; the offset that it was given is not told.
+- Infinite **timestamps**: 9223372036825200000 and -9223372036832400000; in milliseconds a thousandth of that. Infinite **dates** overflow in
+  Debezium to days that mean nothing; they are the extremes of int here.
+
+What is refused travels with `columns.cast = ["column:text"]`.
+
+## In keys
+
+What PostgreSQL holds equal has the same bytes in a key, so that all versions of a row are in one partition and compaction keeps the last. The value
+has what the row holds. In a key
+
+- a numeric that travels as text has no zeros at the end of its fraction: `1.50` is `1.5`;
+- minus zero is zero, and every NaN the same;
+- an interval is carried into months of 30 days and days of 24 hours, as PostgreSQL compares it: `24:00:00` is `P1D`;
+- a bpchar without a length has no blanks at its end,
+
+also as an element of an array or a field of a composite. PostgreSQL holds two timetz of one moment with different offsets unequal: they stay so.
+
+Not told as equal are citext, texts under a nondeterministic collation, numbers within jsonb (`1.0` and `1.00`), the zeros with a sign in
+pgvector's types, and what travels as text or JSON: numrange and ranges of floats or intervals, composites with such a field, whatever
+`columns.cast` or `array.handling.mode` make text. Such a key should not be written in several forms.
+
+Unequal keys are the same bytes where the form chosen loses the difference: the bounds of an array; doubles for long numerics; milliseconds; timetz
+with `profile = "debezium"` or `"connect-jdbc"`; varbit of other lengths with `"debezium"`. `columns.cast` keeps it.
+"#;
+
 fn markdown() -> String {
     let mut text = String::from(
         "# What PostgreSQL's types become\n\n\
@@ -235,7 +275,7 @@ fn markdown() -> String {
         }
         text.push('\n');
     }
-    text
+    text + AFTER_THE_TABLE
 }
 
 /// What those connectors' documentation and source say, where both have a form of it: not out of the mapping.

@@ -150,7 +150,8 @@ const EQUALS: &[(&str, &str)] = &[
     ("inet", "(ARRAY['10.0.0.1', '10.0.0.1/32', '10.0.0.1/8', '::1'])[1 + (random() * 3)::int]::inet"),
 ];
 
-const SMALL_INTERVAL: &str = "make_interval(months => (random() * 2)::int - 1, days => 15 * ((random() * 8)::int - 4), hours => 12 * ((random() * 8)::int - 4))";
+const SMALL_INTERVAL: &str = "make_interval(months => (random() * 2)::int - 1, days => 15 * ((random() * 8)::int - 4), \
+     hours => 12 * ((random() * 8)::int - 4))";
 
 const RANDOM_TIMESTAMP: &str =
     "timestamp '4713-01-01 BC' + random() * 9e13 * interval '1 ms' + random() * interval '1 s'";
