@@ -1,6 +1,7 @@
 //! Bit strings: their length in bits, then the bits, the first of them in the highest place.
 
-use super::transcode::{Bad, put_bytes, take};
+use super::binary::{put_bytes, take};
+use super::transcode::Bad;
 
 struct Bits<'a> {
     length: usize,

@@ -1,8 +1,9 @@
 //! Keys: what PostgreSQL holds equal has the same bytes, so that all versions of a row land in one partition and a compacted
 //! topic keeps one of them. Values stay as they are.
 
+use super::binary::{put_long, put_text, sized};
 use super::moment::Interval;
-use super::transcode::{Bad, Step, Transcoder, put_long, put_text, sized};
+use super::transcode::{Bad, Step, Transcoder};
 use super::{numeric, text};
 
 /// Types of which equal values may differ in their bytes.

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::transcode::{Bad, Step, Transcoder, end, put_bytes, put_long, put_text, take};
+use super::binary::{end, put_bytes, put_long, put_text, take};
+use super::transcode::{Bad, Step, Transcoder};
 
 /// Takes one value, after its length; none: NULL.
 fn value<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Bad> {

@@ -1,10 +1,11 @@
 //! A table's rows: schemas and transcoders chosen once, then one walk over each binary tuple.
 
+use super::binary::take;
 use super::canonical;
 use super::mapping::{Mapped, Settings, map};
 use super::name::{RecordNames, Records, fields};
 use super::schema::{Field, record};
-use super::transcode::{Bad, Transcoder, take};
+use super::transcode::{Bad, Transcoder};
 use crate::postgres::Description;
 use crate::{Error, Kind, Result};
 

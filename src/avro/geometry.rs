@@ -5,7 +5,8 @@
 use serde_json::{Value, json};
 
 use super::attribute::{Schema, semantic_record};
-use super::transcode::{Bad, end, put_bytes, put_long, take};
+use super::binary::{end, put_bytes, put_long, take};
+use super::transcode::Bad;
 
 const GEOMETRY: &str = "io.debezium.data.geometry.Geometry";
 const GEOGRAPHY: &str = "io.debezium.data.geometry.Geography";

@@ -1,6 +1,7 @@
 //! Rows become Avro (pure): one table of types, schemas as text, transcoders from PostgreSQL's binary to Avro's.
 
 mod attribute;
+mod binary;
 mod bits;
 mod canonical;
 mod container;

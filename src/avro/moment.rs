@@ -1,6 +1,7 @@
 //! Dates, times and intervals as PostgreSQL sends them, in the units in which Avro's consumers count.
 
-use super::transcode::{Bad, end, sized, take};
+use super::binary::{end, sized, take};
+use super::transcode::Bad;
 
 /// Days from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
 const DAYS: i32 = 10_957;

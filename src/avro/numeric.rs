@@ -2,7 +2,8 @@
 
 use num_bigint::{BigInt, Sign};
 
-use super::transcode::{Bad, put_long};
+use super::binary::{put_bytes, put_long};
+use super::transcode::Bad;
 
 const POSITIVE: u16 = 0;
 const NEGATIVE: u16 = 0x4000;
@@ -132,11 +133,6 @@ pub(super) fn put_unscaled(unscaled: i128, out: &mut Vec<u8>) {
     // Leading bytes that only repeat the sign go, as long as the next still carries it.
     let spare = (if unscaled < 0 { unscaled.leading_ones() } else { unscaled.leading_zeros() }) - 1;
     put_bytes(&bytes[(spare / 8) as usize..], out);
-}
-
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    put_long(bytes.len() as i64, out);
-    out.extend_from_slice(bytes);
 }
 
 /// Appends the value as a string, as PostgreSQL prints it.

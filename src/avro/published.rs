@@ -13,6 +13,10 @@ use super::name::{Adjustment, RecordNames, Records};
 use crate::poll::TableName;
 use crate::postgres::{Attribute, Class, Column, Description, Type};
 
+mod connectors;
+
+use connectors::{OF_CONNECT_JDBC, OF_DEBEZIUM};
+
 /// Declared type, what it resolves to, and its modifier. The order is the page's.
 fn samples() -> Vec<Column> {
     let numeric = |precision: i32, scale: i32| ((precision << 16) | (scale & 0x7ff)) + 4;
@@ -277,100 +281,6 @@ fn markdown() -> String {
     }
     text + AFTER_THE_TABLE
 }
-
-/// What those connectors' documentation and source say, where both have a form of it: not out of the mapping.
-const OF_CONNECT_JDBC: &[(&str, &str)] = &[
-    ("boolean", "boolean"),
-    ("bit(1)", "boolean"),
-    ("bit(8)", "int (int8)"),
-    ("bit(10)", "bytes"),
-    ("smallint", "int (int16)"),
-    ("integer", "int"),
-    ("bigint", "long"),
-    ("oid", "long"),
-    ("real", "float"),
-    ("double precision", "double"),
-    ("money", "double"),
-    ("numeric(12,2)", "bytes decimal(12,2)"),
-    ("text", "string"),
-    ("character varying(20)", "string"),
-    ("character(4)", "string"),
-    ("name", "string"),
-    ("an enum", "string"),
-    ("xml", "string"),
-    ("bytea", "bytes"),
-    ("date", "int `date` *Date*"),
-    ("time without time zone", "int `time-millis` *Time*"),
-    ("time with time zone", "int `time-millis` *Time*"),
-    ("timestamp without time zone", "long `timestamp-millis` *Timestamp*"),
-    ("timestamp with time zone", "long `timestamp-millis` *Timestamp*"),
-    ("json", "string"),
-    ("jsonb", "string"),
-    ("uuid", "string"),
-];
-const GEOMETRY: &str = "record (wkb bytes, srid int or null, extensions map of string or null) *Geometry*";
-const OF_DEBEZIUM: &[(&str, &str)] = &[
-    ("boolean", "boolean"),
-    ("bit(1)", "boolean"),
-    ("bit(10)", "bytes *Bits*"),
-    ("bit varying(1)", "boolean"),
-    ("bit varying(10)", "bytes *Bits*"),
-    ("bit varying", "bytes *Bits*"),
-    ("smallint", "int (int16)"),
-    ("integer", "int"),
-    ("bigint", "long"),
-    ("oid", "long"),
-    ("real", "float"),
-    ("double precision", "double"),
-    ("character varying(20)", "string"),
-    ("text", "string"),
-    ("citext (citext)", "string"),
-    ("numeric(12,2)", "bytes decimal(12,2)"),
-    ("numeric", "record (scale int, value bytes) *VariableScaleDecimal*"),
-    ("money", "bytes decimal(19,2)"),
-    ("date", "int *Date*"),
-    ("time(3) without time zone", "int *Time*"),
-    ("time without time zone", "long *MicroTime*"),
-    ("timestamp(3) without time zone", "long *Timestamp*"),
-    ("timestamp without time zone", "long *MicroTimestamp*"),
-    ("timestamp with time zone", "string *ZonedTimestamp*"),
-    ("time with time zone", "string *ZonedTime*"),
-    ("interval", "long *MicroDuration*"),
-    ("bytea", "bytes"),
-    ("json", "string *Json*"),
-    ("jsonb", "string *Json*"),
-    ("xml", "string *Xml*"),
-    ("uuid", "string *Uuid*"),
-    ("an enum", "string *Enum*"),
-    ("hstore (hstore)", "string *Json*"),
-    ("inet", "string"),
-    ("cidr", "string"),
-    ("macaddr", "string"),
-    ("macaddr8", "string"),
-    ("int4range", "string"),
-    ("daterange", "string"),
-    ("ltree (ltree)", "string *Ltree*"),
-    ("tsvector", "string *Tsvector*"),
-    ("point", "record (x double, y double, wkb bytes or null, srid int or null) *Point*"),
-    ("box", GEOMETRY),
-    ("lseg", GEOMETRY),
-    ("path", GEOMETRY),
-    ("polygon", GEOMETRY),
-    (
-        "circle",
-        "record (center record (x double, y double, wkb bytes or null, srid int or null) *Point*, radius double) *Circle*",
-    ),
-    ("line", "record (a double, b double, c double) *Line*"),
-    ("geometry (postgis)", GEOMETRY),
-    ("geography (postgis)", "record (wkb bytes, srid int or null) *Geography*"),
-    ("vector (vector)", "array of double *DoubleVector*"),
-    ("halfvec (vector)", "array of float *FloatVector*"),
-    (
-        "sparsevec (vector)",
-        "record (dimensions int (int16), vector array of record (key int (int16), value double)) *SparseDoubleVector*",
-    ),
-    ("integer[]", "array of int or null"),
-];
 
 #[test]
 fn the_profiles_have_the_types_of_those_connectors() {

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::attribute::{Schema, avro, insert_before, semantic_record};
-use super::transcode::{Bad, end, put_long, take};
+use super::binary::{end, put_long, take};
+use super::transcode::Bad;
 
 const SPARSE: &str = "io.debezium.data.SparseDoubleVector";
 

@@ -2,6 +2,8 @@
 //! read off OGC's layout: 01 for little-endian, 02000000 for a line or 03000000 for a polygon with the number of its
 //! rings, the number of points, each as two doubles.
 
+use super::OfExtension;
+
 /// A declared type, and literals with what they become.
 pub(super) const TABLE: &[(&str, &[(&str, &str)])] = &[
     (
@@ -126,8 +128,8 @@ pub(super) const TABLE: &[(&str, &[(&str, &str)])] = &[
     ("interval", &[("'1 mon 1 day'", "long 2716200000000")]),
 ];
 
-/// An extension, a type of it, and literals with what they become.
-pub(super) const EXTENSIONS: &[(&str, &str, &[(&str, &str)])] = &[
+/// Of extensions.
+pub(super) const EXTENSIONS: &[OfExtension] = &[
     ("hstore", "hstore", &[("'a=>1'", "\"{\"a\":\"1\"}\"")]),
     ("vector", "vector", &[("'[0.1,-2]'", "[double 0.1, double -2]")]),
     (
