@@ -225,7 +225,7 @@ Values are what Debezium's connector (3.7) gives with its default settings, not 
 - **bit, varbit**: one declared bit is a boolean, more are `Bits` without the bytes at the high end that have no bit set: none of zeros. Without
   a declared length the parameter `length` is 2147483647. An empty varbit(1) is no boolean: the row is refused.
 - **sparsevec**: indices from one. More than 32,767 dimensions have no form there, where Debezium fails too: the row is refused. A vector's
-  doubles are the numbers that pgvector prints, not the nearest that a float widens to.
+  doubles are the numbers that pgvector prints, 0.1 and not the float widened to 0.10000000149011612.
 - **numeric** without a scale: no zeros at the end, and no scale below zero.
 - **timestamptz**: in UTC, with as many digits after the point as the column is declared with (six where it is not), or `infinity`, `-infinity`.
 - **timetz**: in UTC, as `10:34:56.5Z`; the offset that it was given is not told.
