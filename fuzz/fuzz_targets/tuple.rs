@@ -68,6 +68,14 @@ fn types() -> Vec<(Type, i32)> {
         of("postgis", "geometry"),
     ];
     types.extend(more.map(|type_| (type_, -1)));
+    // The corpus chooses by these places: what is new comes last.
+    let built_in = |name: &str, typmod: i32| (Type::built_in(0, name), typmod);
+    let array_of = |name: &str| (array(&Type::built_in(0, name), 1), -1);
+    types.extend(["box", "lseg", "path", "polygon", "circle", "line"].map(|name| built_in(name, -1)));
+    types.push((of("vector", "sparsevec"), -1));
+    types.extend([built_in("varbit", 1), built_in("varbit", 9)]);
+    types.extend([built_in("timestamp", 3), built_in("timestamptz", 3), built_in("bpchar", -1)]);
+    types.extend(["float4", "float8", "numeric", "interval", "box"].map(array_of));
     types
 }
 

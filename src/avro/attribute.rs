@@ -67,8 +67,8 @@ pub(super) fn or_null(schema: Schema) -> Value {
     json!(["null", schema])
 }
 
-/// A record of a fixed meaning, such as Debezium's.
-pub(super) fn semantic_record(connect_name: &str, fields: &[(&str, Value)]) -> Schema {
+/// A record of a fixed meaning, such as Debezium's, of this version.
+pub(super) fn semantic_record(connect_name: &str, version: u8, fields: &[(&str, Value)]) -> Schema {
     let (namespace, name) = connect_name.rsplit_once('.').unwrap_or(("", connect_name));
     let fields: Vec<Value> = fields
         .iter()
@@ -82,7 +82,7 @@ pub(super) fn semantic_record(connect_name: &str, fields: &[(&str, Value)]) -> S
     schema.insert("name".into(), name.into());
     schema.insert("namespace".into(), namespace.into());
     schema.insert("fields".into(), fields.into());
-    schema.insert("connect.version".into(), 1.into());
+    schema.insert("connect.version".into(), version.into());
     schema.insert("connect.name".into(), connect_name.into());
     schema
 }

@@ -1,8 +1,9 @@
-//! Values made of others: arrays, composites, maps, vectors, points.
+//! Values made of others: arrays, composites, maps.
 
 use serde_json::Value;
 
-use super::transcode::{Bad, Step, Transcoder, end, put_bytes, put_long, put_text, take};
+use super::binary::{end, put_bytes, put_long, put_text, take};
+use super::transcode::{Bad, Step, Transcoder};
 
 /// Takes one value, after its length; none: NULL.
 fn value<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Bad> {
@@ -160,94 +161,6 @@ pub(super) fn hstore_json(field: &[u8]) -> Result<String, Bad> {
     Ok(Value::Object(pairs.collect::<Result<_, Bad>>()?).to_string())
 }
 
-/// pgvector's `vector_send`: dimensions, an unused word, floats.
-pub(super) fn vector(field: &[u8], double: bool, out: &mut Vec<u8>) -> Result<(), Bad> {
-    let (floats, rest) = dimensions(field)?.as_chunks::<4>();
-    end(rest)?;
-    put_block(floats.iter().map(|float| f32::from_be_bytes(*float)), floats.len(), double, out);
-    Ok(())
-}
-
-/// pgvector's `halfvec_send`: the same of IEEE 754's half precision.
-pub(super) fn half_vector(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    let (halves, rest) = dimensions(field)?.as_chunks::<2>();
-    end(rest)?;
-    put_block(halves.iter().map(|half| widened(u16::from_be_bytes(*half))), halves.len(), false, out);
-    Ok(())
-}
-
-fn dimensions(field: &[u8]) -> Result<&[u8], Bad> {
-    let mut rest = field;
-    let (dimensions, _unused) = (u16::from_be_bytes(take(&mut rest)?), take::<2>(&mut rest)?);
-    let size = usize::from(dimensions);
-    if rest.len() == 4 * size || rest.len() == 2 * size { Ok(rest) } else { Err(Bad::Length) }
-}
-
-fn put_block(values: impl Iterator<Item = f32>, count: usize, double: bool, out: &mut Vec<u8>) {
-    if count > 0 {
-        put_long(count as i64, out);
-    }
-    for value in values {
-        match double {
-            true => out.extend_from_slice(&f64::from(value).to_le_bytes()),
-            false => out.extend_from_slice(&value.to_le_bytes()),
-        }
-    }
-    out.push(0);
-}
-
-/// Half precision has 5 bits of exponent and 10 of fraction.
-fn widened(half: u16) -> f32 {
-    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(half >> 10 & 0x1f), f32::from(half & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2_f32.powi(-24),
-        0x1f if fraction == 0.0 => f32::INFINITY,
-        0x1f => f32::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2_f32.powi(exponent - 15),
-    }
-}
-
-/// x and y.
-pub(super) fn point(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    let mut rest = field;
-    for _ in 0..2 {
-        out.extend_from_slice(&u64::from_be_bytes(take(&mut rest)?).to_le_bytes());
-    }
-    end(rest)
-}
-
-/// Well-known binary, little-endian, of the kind "point"; and no SRID.
-pub(super) fn point_wkb(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    let mut wkb = vec![1, 1, 0, 0, 0];
-    point(field, &mut wkb)?;
-    out.push(2);
-    put_bytes(&wkb, out);
-    out.push(0);
-    Ok(())
-}
-
-/// PostGIS's extended well-known binary: byte order, kind with flags, SRID where the flag says so.
-pub(super) fn ewkb(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    const HAS_SRID: u32 = 0x2000_0000;
-    let mut rest = field;
-    let [order] = take::<1>(&mut rest)?;
-    let word = |bytes: [u8; 4]| match order {
-        0 => Ok(u32::from_be_bytes(bytes)),
-        1 => Ok(u32::from_le_bytes(bytes)),
-        _ => Err(Bad::Content),
-    };
-    let kind = word(take(&mut rest)?)?;
-    put_bytes(field, out);
-    if kind & HAS_SRID == 0 {
-        out.push(0);
-    } else {
-        out.push(2);
-        put_long(i64::from(word(take(&mut rest)?)?.cast_signed()), out);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,37 +211,5 @@ mod tests {
         assert_eq!(of(&[2, 23, 4, 7, 25, -1]).unwrap(), [2, 14, 0]);
         assert_eq!(of(&[2, 20, 4, 7, 25, -1]), Err(Bad::Retyped));
         assert_eq!(of(&[1, 23, 4, 7]), Err(Bad::Retyped));
-    }
-
-    #[test]
-    fn vectors_are_floats() {
-        let mut vector_ = vec![0, 2, 0, 0];
-        vector_.extend(1.5_f32.to_be_bytes());
-        vector_.extend((-2_f32).to_be_bytes());
-        let mut expected = vec![4];
-        expected.extend([1.5_f32.to_le_bytes(), (-2_f32).to_le_bytes()].concat());
-        expected.push(0);
-        assert_eq!(put(|out| vector(&vector_, false, out)).unwrap(), expected);
-        let half = [0, 2, 0, 0, 0x3e, 0, 0xc0, 0];
-        assert_eq!(put(|out| half_vector(&half, out)).unwrap(), expected);
-        assert_eq!(put(|out| half_vector(&[0, 2, 0, 0, 0x3e], out)), Err(Bad::Length));
-        for (half, float) in
-            [(0x0001, 2_f32.powi(-24)), (0x7bff, 65_504.0), (0xfc00, f32::NEG_INFINITY), (0x8000, -0.0)]
-        {
-            assert_eq!(widened(half).to_bits(), float.to_bits(), "{half:04x}");
-        }
-    }
-
-    #[test]
-    fn a_geometry_keeps_its_bytes_and_tells_its_srid() {
-        // POINT(1 2) with SRID 4326, little-endian.
-        let mut ewkb_ = vec![1, 1, 0, 0, 0x20, 0xe6, 0x10, 0, 0];
-        ewkb_.extend([1_f64.to_le_bytes(), 2_f64.to_le_bytes()].concat());
-        let out = put(|out| ewkb(&ewkb_, out)).unwrap();
-        assert_eq!(out[1..=25], ewkb_);
-        assert_eq!(out[26..], [2, 0xcc, 0x43], "4326");
-        let plain = [0, 0, 0, 0, 1];
-        assert_eq!(put(|out| ewkb(&plain, out)).unwrap(), [10, 0, 0, 0, 0, 1, 0]);
-        assert_eq!(put(|out| ewkb(&[2, 0, 0, 0, 0], out)), Err(Bad::Content));
     }
 }

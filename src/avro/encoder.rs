@@ -1,9 +1,11 @@
 //! A table's rows: schemas and transcoders chosen once, then one walk over each binary tuple.
 
+use super::binary::take;
+use super::canonical;
 use super::mapping::{Mapped, Settings, map};
 use super::name::{RecordNames, Records, fields};
 use super::schema::{Field, record};
-use super::transcode::{Bad, Transcoder, take};
+use super::transcode::{Bad, Transcoder};
 use crate::postgres::Description;
 use crate::{Error, Kind, Result};
 
@@ -14,8 +16,8 @@ mod tuple;
 pub struct Encoder {
     table: String,
     columns: Vec<Step>,
-    /// Positions in `columns`.
-    key: Vec<usize>,
+    /// Positions in `columns`, and how each is encoded in a key.
+    key: Vec<(usize, Transcoder)>,
     selects: Vec<String>,
     select_list: String,
     key_schema: Option<String>,
@@ -70,7 +72,11 @@ impl Encoder {
             selects: mapped.iter().map(|mapped| mapped.select.clone()).collect(),
             key_schema,
             value_schema: record(&names.namespace, "Value", &values)?,
-            key: description.key.clone(),
+            key: description
+                .key
+                .iter()
+                .filter_map(|at| Some((*at, canonical::of(&mapped.get(*at)?.transcoder))))
+                .collect(),
             columns: description
                 .columns
                 .iter()
@@ -195,11 +201,10 @@ impl Encoder {
     #[inline]
     fn encode_key(&self, tuple: &[u8], places: &[(usize, usize)], key: &mut Vec<u8>) -> Result<(), (usize, Bad)> {
         key.extend_from_slice(&self.key_header);
-        for at in &self.key {
+        for (at, transcoder) in &self.key {
             let place = places.get(*at).and_then(|(begin, length)| tuple.get(*begin..begin.checked_add(*length)?));
             let field = place.ok_or((*at, Bad::Null))?;
-            let step = self.columns.get(*at).ok_or((*at, Bad::Length))?;
-            step.transcoder.put(field, key).map_err(|bad| (*at, bad))?;
+            transcoder.put(field, key).map_err(|bad| (*at, bad))?;
         }
         Ok(())
     }
@@ -247,6 +252,14 @@ impl Encoder {
             Bad::TooLong => (
                 "an interval is longer than 64 bits of microseconds hold",
                 format!("set columns.cast = [\"{}:string\"] for it", step.name),
+            ),
+            Bad::TooManyDimensions => (
+                "a sparse vector has more dimensions than the 32,767 that Debezium's record of it counts",
+                format!("set columns.cast = [\"{}:text\"] for it", step.name),
+            ),
+            Bad::NoBit => (
+                "a bit string is empty, which the boolean that one bit becomes cannot say",
+                format!("set columns.cast = [\"{}:text\"] for it; {}", step.name, find("= ''")),
             ),
             Bad::Null => ("a value is NULL in a column that is NOT NULL", find("IS NULL")),
         };

@@ -40,6 +40,23 @@ pub(super) fn timestamp(micros: i64, zoned: bool, text: &mut String) {
     }
 }
 
+/// A moment in UTC with at least so many digits after the point: `2024-02-29T12:34:56.500Z`.
+pub(super) fn zoned(micros: i64, digits: u8, text: &mut String) {
+    timestamp(micros, true, text);
+    // An infinite one has no zone.
+    let Some(bare) = text.strip_suffix('Z').map(str::len).filter(|_| digits > 0) else { return };
+    text.truncate(bare);
+    let printed = match text.rfind('.') {
+        Some(point) => bare - point - 1,
+        None => {
+            text.push('.');
+            0
+        }
+    };
+    text.extend(std::iter::repeat_n('0', usize::from(digits).saturating_sub(printed)));
+    text.push('Z');
+}
+
 /// The proleptic Gregorian calendar, counted in eras of 400 years from a 1st of March, so that leap days come last.
 fn put_date(days: i64, text: &mut String) {
     const ERA: i64 = 146_097;
@@ -78,6 +95,16 @@ mod tests {
             assert_eq!(printed(|text| date(days, text)), day.to_string());
             day = day.checked_add(jiff::Span::new().days(13)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_fraction_is_as_wide_as_is_asked_for() {
+        let of = |micros, digits| printed(|text| zoned(micros, digits, text));
+        assert_eq!(of(1_709_210_096_500_000, 6), "2024-02-29T12:34:56.500000Z");
+        assert_eq!(of(1_709_210_096_000_000, 3), "2024-02-29T12:34:56.000Z");
+        assert_eq!(of(1_709_210_096_123_456, 3), "2024-02-29T12:34:56.123456Z", "no digit is lost");
+        assert_eq!(of(1_709_210_096_000_000, 0), "2024-02-29T12:34:56Z");
+        assert_eq!(of(i64::MIN, 6), "-infinity");
     }
 
     #[test]

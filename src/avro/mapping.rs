@@ -2,17 +2,19 @@
 //! no column is dropped.
 
 use postgres_protocol::escape::escape_identifier;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::attribute::{Schema, avro, decimal, insert_before, logical, or_null, semantic_record, with_parameter};
-use super::handling::{
-    Arrays, Binary, Decimals, Handling, Hstore, Infinity, Intervals, Json, Nan, Profile, Times, Uuids,
-};
+use super::attribute::{Schema, avro, insert_before, or_null, with_parameter};
+use super::handling::{Arrays, Handling, Profile};
 use super::name::Records;
 use super::schema::is_record;
-use super::transcode::{Step, Transcoder, Void};
+use super::transcode::{Step, Transcoder};
 use crate::postgres::{Attribute, Class, Column, Type};
 use crate::{Error, Kind, Result};
+
+mod built_in;
+mod extension;
+mod time;
 
 /// What the session says that changes types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,209 +217,12 @@ impl Settings {
             _ => None,
         }
     }
-
-    fn built_in(&self, name: &str, typmod: i32) -> Chosen {
-        let Settings { money_scale, handling, .. } = *self;
-        let (profile, plain) = (handling.profile, handling.profile == Profile::ConnectJdbc);
-        let text = |name: &'static str| avro("string", (!plain).then_some(name));
-        Some(match name {
-            "bool" => (avro("boolean", None), Transcoder::Bool),
-            "int2" => {
-                let mut schema = avro("int", None);
-                schema.insert("connect.type".into(), "int16".into());
-                (schema, Transcoder::Int2)
-            }
-            "int4" => (avro("int", None), Transcoder::Int4),
-            "int8" => (avro("long", None), Transcoder::Int8),
-            "oid" | "xid" | "cid" => (avro("long", None), Transcoder::Oid),
-            "xid8" => (avro("string", None), Transcoder::Xid8),
-            "tid" => (avro("string", None), Transcoder::Tid),
-            "float4" => (avro("float", None), Transcoder::Float4),
-            "float8" => (avro("double", None), Transcoder::Float8),
-            "numeric" => match (handling.decimals, decimal_of(typmod)) {
-                (Decimals::String, _) => (avro("string", None), Transcoder::Numeric),
-                (Decimals::Double, _) => (avro("double", None), Transcoder::NumericDouble),
-                (Decimals::Precise, Some((precision, scale))) => {
-                    (decimal(precision, scale), self.unless_nan(Transcoder::Decimal { scale }))
-                }
-                (Decimals::Precise, None) if profile == Profile::Debezium => {
-                    let fields = [("scale", json!("int")), ("value", json!("bytes"))];
-                    let schema = semantic_record("io.debezium.data.VariableScaleDecimal", &fields);
-                    (schema, self.unless_nan(Transcoder::VariableScale))
-                }
-                (Decimals::Precise, None) => (avro("string", None), Transcoder::Numeric),
-            },
-            "money" => match handling.decimals {
-                Decimals::String => (avro("string", None), Transcoder::MoneyText { scale: money_scale }),
-                Decimals::Precise if !plain => (decimal(19, u16::from(money_scale)), Transcoder::Money),
-                _ => (avro("double", None), Transcoder::MoneyDouble { scale: money_scale }),
-            },
-            "text" | "varchar" | "bpchar" | "name" | "refcursor" => (avro("string", None), Transcoder::Text),
-            "char" => (avro("string", None), Transcoder::Char),
-            "xml" => (text("io.debezium.data.Xml"), Transcoder::Text),
-            "bytea" => match handling.binary {
-                Binary::Bytes => (avro("bytes", None), Transcoder::Bytes),
-                Binary::Base64 => (avro("string", None), Transcoder::Base64),
-                Binary::Hex => (avro("string", None), Transcoder::Hex),
-            },
-            "date" | "time" | "timestamp" | "timestamptz" => {
-                let (schema, transcoder) = time(name, typmod, handling.times);
-                (schema, self.unless_infinite(name, transcoder))
-            }
-            "timetz" if plain => {
-                (logical("int", "org.apache.kafka.connect.data.Time", "time-millis"), Transcoder::TimeTzMillis)
-            }
-            "timetz" => (avro("string", Some("io.debezium.time.ZonedTime")), Transcoder::TimeTz),
-            "interval" => match handling.intervals {
-                Intervals::String => (avro("string", Some("io.debezium.time.Interval")), Transcoder::Interval),
-                Intervals::Numeric => (avro("long", Some("io.debezium.time.MicroDuration")), Transcoder::MicroDuration),
-            },
-            "uuid" => match handling.uuids {
-                Uuids::Uuid if profile == Profile::Debezium => (text("io.debezium.data.Uuid"), Transcoder::Uuid),
-                Uuids::Uuid => (logical("string", "io.debezium.data.Uuid", "uuid"), Transcoder::Uuid),
-                Uuids::String => (avro("string", None), Transcoder::Uuid),
-                Uuids::Bytes => (avro("bytes", None), Transcoder::Bytes),
-            },
-            "json" | "jsonb" => {
-                let named = (handling.json == Json::Json).then_some("io.debezium.data.Json");
-                (avro("string", named), if name == "json" { Transcoder::Text } else { Transcoder::Jsonb })
-            }
-            "jsonpath" => (avro("string", None), Transcoder::Jsonb),
-            "bit" if typmod == 1 => (avro("boolean", None), Transcoder::Bit),
-            // A driver's byte, and its bytes without a name.
-            "bit" if plain && (2..=8).contains(&typmod) => {
-                let mut schema = avro("int", None);
-                schema.insert("connect.type".into(), "int8".into());
-                (schema, Transcoder::BitByte)
-            }
-            "bit" if plain && typmod > 8 => (avro("bytes", None), Transcoder::Bits),
-            "bit" if typmod > 1 => (bits(typmod), Transcoder::Bits),
-            "varbit" if typmod > 0 && profile == Profile::Debezium => (bits(typmod), Transcoder::Bits),
-            "varbit" | "bit" => (avro("string", None), Transcoder::BitText),
-            "inet" | "cidr" => (avro("string", None), Transcoder::Inet),
-            "macaddr" | "macaddr8" => (avro("string", None), Transcoder::Mac),
-            "pg_lsn" => (avro("string", None), Transcoder::Lsn),
-            "point" if profile == Profile::Debezium => {
-                let (wkb, srid) = (json!(["null", "bytes"]), json!(["null", "int"]));
-                let fields = [("x", json!("double")), ("y", json!("double")), ("wkb", wkb), ("srid", srid)];
-                (semantic_record("io.debezium.data.geometry.Point", &fields), Transcoder::PointWkb)
-            }
-            "point" => {
-                let fields = [("x", json!("double")), ("y", json!("double"))];
-                (semantic_record("io.debezium.data.geometry.Point", &fields), Transcoder::Point)
-            }
-            _ => return None,
-        })
-    }
-
-    /// Extensions, by their own names: a type of one's own may be called anything.
-    fn of_extension(&self, extension: &str, name: &str) -> Chosen {
-        Some(match (extension, name) {
-            ("citext", "citext") => (avro("string", None), Transcoder::Text),
-            ("hstore", "hstore") if self.handling.hstore == Hstore::Json => {
-                (avro("string", Some("io.debezium.data.Json")), Transcoder::HstoreJson)
-            }
-            ("hstore", "hstore") => {
-                let mut schema = avro("map", None);
-                schema.insert("values".into(), json!(["null", "string"]));
-                (schema, Transcoder::Hstore)
-            }
-            ("vector", "vector" | "halfvec") => {
-                let double = self.handling.profile == Profile::Debezium && name == "vector";
-                let items = if double { "double" } else { "float" };
-                let connect_name =
-                    if double { "io.debezium.data.DoubleVector" } else { "io.debezium.data.FloatVector" };
-                let mut schema = avro("array", Some(connect_name));
-                insert_before(&mut schema, "connect.version", "items", items.into());
-                (schema, if name == "vector" { Transcoder::Vector { double } } else { Transcoder::HalfVector })
-            }
-            ("postgis", "geometry" | "geography") => {
-                let connect_name = match name {
-                    "geometry" => "io.debezium.data.geometry.Geometry",
-                    _ => "io.debezium.data.geometry.Geography",
-                };
-                let fields = [("wkb", json!("bytes")), ("srid", json!(["null", "int"]))];
-                (semantic_record(connect_name, &fields), Transcoder::Ewkb)
-            }
-            _ => return None,
-        })
-    }
-
-    fn unless_infinite(&self, name: &str, transcoder: Transcoder) -> Transcoder {
-        let void = match (self.handling.infinity, name) {
-            (Infinity::Extreme, _) | (_, "time") => return transcoder,
-            (_, "date") => Void::InfiniteDate,
-            _ => Void::InfiniteTimestamp,
-        };
-        let inner = Box::new(transcoder);
-        match self.handling.infinity {
-            Infinity::Error => Transcoder::Refusing { void, inner },
-            _ => Transcoder::Unless { void, inner },
-        }
-    }
-
-    fn unless_nan(&self, transcoder: Transcoder) -> Transcoder {
-        match self.handling.nan {
-            Nan::Error => transcoder,
-            Nan::Null => Transcoder::Unless { void: Void::NotFinite, inner: Box::new(transcoder) },
-        }
-    }
-}
-
-fn bits(length: i32) -> Schema {
-    with_parameter("bytes", "io.debezium.data.Bits", "length", length.to_string())
-}
-
-/// Dates and times.
-fn time(name: &str, typmod: i32, times: Times) -> (Schema, Transcoder) {
-    const DATE: &str = "org.apache.kafka.connect.data.Date";
-    let zoned = name == "timestamptz";
-    // Without a modifier six digits are kept.
-    let millis = (0..=3).contains(&typmod);
-    match (name, times) {
-        ("date", Times::IsoString) => (avro("string", Some("io.debezium.time.IsoDate")), Transcoder::IsoDate),
-        ("date", Times::Adaptive) => (avro("int", Some("io.debezium.time.Date")), Transcoder::Date),
-        ("date", _) => (logical("int", DATE, "date"), Transcoder::Date),
-        ("time", Times::IsoString) => (avro("string", Some("io.debezium.time.IsoTime")), Transcoder::IsoTime),
-        ("time", Times::Connect) => {
-            (logical("int", "org.apache.kafka.connect.data.Time", "time-millis"), Transcoder::TimeMillis)
-        }
-        ("time", Times::Adaptive) if millis => (avro("int", Some("io.debezium.time.Time")), Transcoder::TimeMillis),
-        ("time", Times::Adaptive) => (avro("long", Some("io.debezium.time.MicroTime")), Transcoder::Time),
-        ("time", Times::Micros) => (logical("long", "io.debezium.time.MicroTime", "time-micros"), Transcoder::Time),
-        (_, Times::IsoString | Times::Adaptive) if zoned => {
-            (avro("string", Some("io.debezium.time.ZonedTimestamp")), Transcoder::IsoTimestamp { zoned })
-        }
-        (_, Times::IsoString) => {
-            (avro("string", Some("io.debezium.time.IsoTimestamp")), Transcoder::IsoTimestamp { zoned })
-        }
-        (_, Times::Connect) => {
-            let schema = logical("long", "org.apache.kafka.connect.data.Timestamp", "timestamp-millis");
-            (schema, Transcoder::TimestampMillis)
-        }
-        (_, Times::Adaptive) if millis => {
-            (avro("long", Some("io.debezium.time.Timestamp")), Transcoder::TimestampMillis)
-        }
-        (_, Times::Adaptive) => (avro("long", Some("io.debezium.time.MicroTimestamp")), Transcoder::Timestamp),
-        (_, Times::Micros) => {
-            (logical("long", "io.debezium.time.MicroTimestamp", "timestamp-micros"), Transcoder::Timestamp)
-        }
-    }
-}
-
-/// Precision and scale of a numeric's modifier as Avro takes them: PostgreSQL 15 and later allow a scale below 0, which
-/// stands for so many zeros more, and one above the precision.
-fn decimal_of(typmod: i32) -> Option<(u16, u16)> {
-    let bits = typmod.checked_sub(4).filter(|bits| *bits >= 0)?;
-    let precision = (bits >> 16) & 0xffff;
-    let scale = ((bits & 0x7ff) ^ 1024) - 1024;
-    let (precision, scale) = if scale < 0 { (precision - scale, 0) } else { (precision.max(scale), scale) };
-    Some((u16::try_from(precision).ok()?, u16::try_from(scale).ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::avro::handling::{Binary, Decimals, Times};
 
     fn column(name: &str, typmod: i32, declared: &str) -> Column {
         Column {
@@ -484,16 +289,6 @@ mod tests {
                 r#""connect.name":"org.apache.kafka.connect.data.Decimal","logicalType":"decimal"}"#
             )
         );
-    }
-
-    #[test]
-    fn scales_outside_the_precision_become_ones_that_avro_takes() {
-        let typmod = |precision: i32, scale: i32| ((precision << 16) | (scale & 0x7ff)) + 4;
-        assert_eq!(decimal_of(typmod(12, 2)), Some((12, 2)));
-        assert_eq!(decimal_of(typmod(3, -4)), Some((7, 0)));
-        assert_eq!(decimal_of(typmod(3, 5)), Some((5, 5)));
-        assert_eq!(decimal_of(typmod(1000, 1000)), Some((1000, 1000)));
-        assert_eq!(decimal_of(-1), None);
     }
 
     #[test]

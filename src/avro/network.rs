@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::transcode::{Bad, take};
+use super::binary::take;
+use super::transcode::Bad;
 
 /// An inet or cidr: family, bits of the mask, whether it is a cidr, length, address (`network_send`).
 pub(super) fn inet(field: &[u8], text: &mut String) -> Result<(), Bad> {

@@ -2,7 +2,8 @@
 
 use num_bigint::{BigInt, Sign};
 
-use super::transcode::{Bad, put_long};
+use super::binary::{put_bytes, put_long};
+use super::transcode::Bad;
 
 const POSITIVE: u16 = 0;
 const NEGATIVE: u16 = 0x4000;
@@ -41,15 +42,29 @@ impl<'a> Numeric<'a> {
         })
     }
 
+    /// The same without zeros at the end of its fraction.
+    fn stripped(mut self) -> Result<Self, Bad> {
+        while let [digits @ .., [0, 0]] = self.digits {
+            self.digits = digits;
+        }
+        let zeros = match self.digits.last().map(|digit| u16::from_be_bytes(*digit)) {
+            None => 0,
+            Some(digit) => (1..4).take_while(|zeros| digit.is_multiple_of(10_u16.pow(*zeros))).count() as i32,
+        };
+        let fraction = if self.digits.is_empty() { 0 } else { -(self.exponent() + zeros) };
+        self.dscale = u16::try_from(fraction.max(0)).ok().filter(|scale| *scale <= 0x3fff).ok_or(Bad::Content)?;
+        Ok(self)
+    }
+
     /// The power of ten of the last digit.
     fn exponent(&self) -> i32 {
         4 * (i32::from(self.weight) - i32::try_from(self.digits.len()).unwrap_or(i32::MAX / 8) + 1)
     }
 }
 
-/// Appends the value as a record of its own scale and its unscaled value.
+/// Appends the value as a record of its own scale and its unscaled value, as Debezium has it: without zeros at the end.
 pub(super) fn variable_scale(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    let scale = Numeric::read(field)?.dscale;
+    let scale = Numeric::read(field)?.stripped()?.dscale;
     put_long(i64::from(scale), out);
     decimal(field, scale, out)
 }
@@ -120,14 +135,17 @@ pub(super) fn put_unscaled(unscaled: i128, out: &mut Vec<u8>) {
     put_bytes(&bytes[(spare / 8) as usize..], out);
 }
 
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    put_long(bytes.len() as i64, out);
-    out.extend_from_slice(bytes);
-}
-
 /// Appends the value as a string, as PostgreSQL prints it.
 pub(super) fn text(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    let numeric = Numeric::read(field)?;
+    put_text(&Numeric::read(field)?, out)
+}
+
+/// The same without zeros at the end of its fraction, so that equal numbers are equal texts.
+pub(super) fn shortest_text(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
+    put_text(&Numeric::read(field)?.stripped()?, out)
+}
+
+fn put_text(numeric: &Numeric<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
     let special = match numeric.sign {
         POSITIVE | NEGATIVE => "",
         NAN => "NaN",
@@ -246,6 +264,34 @@ mod tests {
         let expected: BigInt = "9".repeat(120).parse().unwrap();
         assert_eq!(as_decimal(&numeric(29, POSITIVE, 0, &digits), 0).unwrap(), expected);
         assert_eq!(as_decimal(&numeric(29, NEGATIVE, 0, &digits), 3).unwrap(), -expected * 1000);
+    }
+
+    #[test]
+    fn zeros_at_the_end_go_and_others_stay() {
+        for (field, text, scale) in [
+            (numeric(0, POSITIVE, 2, &[1]), "1", 0),
+            (numeric(0, POSITIVE, 3, &[1, 5000]), "1.5", 1),
+            (numeric(0, NEGATIVE, 9, &[1, 5, 0]), "-1.0005", 4),
+            (numeric(0, POSITIVE, 4, &[10, 1200]), "10.12", 2),
+            (numeric(1, POSITIVE, 0, &[12]), "120000", 0),
+            (numeric(-2, POSITIVE, 10, &[1000]), "0.00001", 5),
+            (numeric(0, POSITIVE, 7, &[]), "0", 0),
+            (numeric(0, POSITIVE, 7, &[0]), "0", 0),
+        ] {
+            let mut out = Vec::new();
+            shortest_text(&field, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out[1..].to_vec()).unwrap(), text);
+            out.clear();
+            variable_scale(&field, &mut out).unwrap();
+            assert_eq!(out[0], 2 * scale, "{text}");
+            let unscaled: BigInt = text.replace('.', "").parse().unwrap();
+            assert_eq!(BigInt::from_signed_bytes_be(&out[2..]), unscaled, "{text}");
+        }
+        // Far below what PostgreSQL's scale reaches.
+        let far = numeric(i16::MIN, POSITIVE, 0, &[1]);
+        assert_eq!(variable_scale(&far, &mut Vec::new()), Err(Bad::Content));
+        assert_eq!(variable_scale(&numeric(0, NAN, 0, &[]), &mut Vec::new()), Err(Bad::NotFinite));
+        assert_eq!(shortest_text(&numeric(0, POSITIVE, 0, &[10_000]), &mut Vec::new()), Err(Bad::Content));
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::name::{Adjustment, RecordNames, Records};
 use crate::poll::TableName;
 use crate::postgres::{Attribute, Class, Column, Description, Type};
 
+mod connectors;
+
+use connectors::{OF_CONNECT_JDBC, OF_DEBEZIUM};
+
 /// Declared type, what it resolves to, and its modifier. The order is the page's.
 fn samples() -> Vec<Column> {
     let numeric = |precision: i32, scale: i32| ((precision << 16) | (scale & 0x7ff)) + 4;
@@ -50,6 +54,7 @@ fn samples() -> Vec<Column> {
         ("bit(1)", "bit", 1),
         ("bit(8)", "bit", 8),
         ("bit(10)", "bit", 10),
+        ("bit varying(1)", "varbit", 1),
         ("bit varying(10)", "varbit", 10),
         ("bit varying", "varbit", -1),
         ("inet", "inet", -1),
@@ -57,6 +62,12 @@ fn samples() -> Vec<Column> {
         ("macaddr", "macaddr", -1),
         ("macaddr8", "macaddr8", -1),
         ("point", "point", -1),
+        ("line", "line", -1),
+        ("lseg", "lseg", -1),
+        ("box", "box", -1),
+        ("path", "path", -1),
+        ("polygon", "polygon", -1),
+        ("circle", "circle", -1),
         ("oid", "oid", -1),
         ("xid", "xid", -1),
         ("cid", "cid", -1),
@@ -70,12 +81,6 @@ fn samples() -> Vec<Column> {
         "tsvector",
         "tsquery",
         "gtsvector",
-        "box",
-        "circle",
-        "line",
-        "lseg",
-        "path",
-        "polygon",
         "pg_snapshot",
         "txid_snapshot",
         "regclass",
@@ -209,6 +214,46 @@ fn summary(schema: &Value) -> String {
     words
 }
 
+const AFTER_THE_TABLE: &str = r#"
+## With `profile = "debezium"`
+
+Values are what Debezium's connector (3.7) gives with its default settings, not types alone:
+
+- **box, lseg, path, polygon**: well-known binary, little-endian, without an SRID: a line for lseg and path, else a polygon of one ring that
+  ends where it begins. `extensions` has `type` with the type's name, of a path also `closed` with `true` or `false`. PostGIS's geometry is the
+  same record with null for them; geography has none. A column that is NOT NULL is not a union with null, where Debezium's always is.
+- **bit, varbit**: one declared bit is a boolean, more are `Bits` without the bytes at the high end that have no bit set: none of zeros. Without
+  a declared length the parameter `length` is 2147483647. An empty varbit(1) is no boolean: the row is refused.
+- **sparsevec**: indices from one. More than 32,767 dimensions have no form there, where Debezium fails too: the row is refused. A vector's
+  doubles are the numbers that pgvector prints, 0.1 and not the float widened to 0.10000000149011612.
+- **numeric** without a scale: no zeros at the end, and no scale below zero.
+- **timestamptz**: in UTC, with as many digits after the point as the column is declared with (six where it is not), or `infinity`, `-infinity`.
+- **timetz**: in UTC, as `10:34:56.5Z`; the offset that it was given is not told.
+- Infinite **timestamps**: 9223372036825200000 and -9223372036832400000; in milliseconds a thousandth of that. Infinite **dates** overflow in
+  Debezium to days that mean nothing; they are the extremes of int here.
+
+What is refused travels with `columns.cast = ["column:text"]`.
+
+## In keys
+
+What PostgreSQL holds equal has the same bytes in a key, so that all versions of a row are in one partition and compaction keeps the last. The value
+has what the row holds. In a key
+
+- a numeric that travels as text has no zeros at the end of its fraction: `1.50` is `1.5`;
+- minus zero is zero, and every NaN the same;
+- an interval is carried into months of 30 days and days of 24 hours, as PostgreSQL compares it: `24:00:00` is `P1D`;
+- a bpchar without a length has no blanks at its end,
+
+also as an element of an array or a field of a composite. PostgreSQL holds two timetz of one moment with different offsets unequal: they stay so.
+
+Not told as equal are citext, texts under a nondeterministic collation, numbers within jsonb (`1.0` and `1.00`), the zeros with a sign in
+pgvector's types, and what travels as text or JSON: numrange and ranges of floats or intervals, composites with such a field, whatever
+`columns.cast` or `array.handling.mode` make text. Such a key should not be written in several forms.
+
+Unequal keys are the same bytes where the form chosen loses the difference: the bounds of an array; doubles for long numerics; milliseconds; timetz
+with `profile = "debezium"` or `"connect-jdbc"`; varbit of other lengths with `"debezium"`. `columns.cast` keeps it.
+"#;
+
 fn markdown() -> String {
     let mut text = String::from(
         "# What PostgreSQL's types become\n\n\
@@ -217,8 +262,7 @@ fn markdown() -> String {
          is a union with null, and its default is null. Settings named `*.handling.mode`, `time.precision.mode` and\n\
          `objects.<alias>.columns.cast` choose otherwise. The same as schemas: `schemas/type-mapping/`.\n\n\
          What the profiles share with the connectors whose names they have are the types of fields. Where a connector drops a column, or\n\
-         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites. Debezium's\n\
-         structures for box, lseg, path, polygon, circle, line and sparsevec are not built: they are text in every profile.\n\
+         cuts a value, ours delivers it as by default: JDBC's arrays, intervals and unconstrained numerics, Debezium's composites.\n\
          A domain is what it stands for. Arrays are as deep as declared; a value of another depth fails the object, and names the\n\
          column and `columns.cast`. Elements and fields that have no form of their own travel as text too. A composite of which a field\n\
          has none travels as one text.\n\n\
@@ -235,86 +279,8 @@ fn markdown() -> String {
         }
         text.push('\n');
     }
-    text
+    text + AFTER_THE_TABLE
 }
-
-/// What those connectors' documentation and source say, where both have a form of it: not out of the mapping.
-const OF_CONNECT_JDBC: &[(&str, &str)] = &[
-    ("boolean", "boolean"),
-    ("bit(1)", "boolean"),
-    ("bit(8)", "int (int8)"),
-    ("bit(10)", "bytes"),
-    ("smallint", "int (int16)"),
-    ("integer", "int"),
-    ("bigint", "long"),
-    ("oid", "long"),
-    ("real", "float"),
-    ("double precision", "double"),
-    ("money", "double"),
-    ("numeric(12,2)", "bytes decimal(12,2)"),
-    ("text", "string"),
-    ("character varying(20)", "string"),
-    ("character(4)", "string"),
-    ("name", "string"),
-    ("an enum", "string"),
-    ("xml", "string"),
-    ("bytea", "bytes"),
-    ("date", "int `date` *Date*"),
-    ("time without time zone", "int `time-millis` *Time*"),
-    ("time with time zone", "int `time-millis` *Time*"),
-    ("timestamp without time zone", "long `timestamp-millis` *Timestamp*"),
-    ("timestamp with time zone", "long `timestamp-millis` *Timestamp*"),
-    ("json", "string"),
-    ("jsonb", "string"),
-    ("uuid", "string"),
-];
-const OF_DEBEZIUM: &[(&str, &str)] = &[
-    ("boolean", "boolean"),
-    ("bit(1)", "boolean"),
-    ("bit(10)", "bytes *Bits*"),
-    ("bit varying(10)", "bytes *Bits*"),
-    ("smallint", "int (int16)"),
-    ("integer", "int"),
-    ("bigint", "long"),
-    ("oid", "long"),
-    ("real", "float"),
-    ("double precision", "double"),
-    ("character varying(20)", "string"),
-    ("text", "string"),
-    ("citext (citext)", "string"),
-    ("numeric(12,2)", "bytes decimal(12,2)"),
-    ("numeric", "record (scale int, value bytes) *VariableScaleDecimal*"),
-    ("money", "bytes decimal(19,2)"),
-    ("date", "int *Date*"),
-    ("time(3) without time zone", "int *Time*"),
-    ("time without time zone", "long *MicroTime*"),
-    ("timestamp(3) without time zone", "long *Timestamp*"),
-    ("timestamp without time zone", "long *MicroTimestamp*"),
-    ("timestamp with time zone", "string *ZonedTimestamp*"),
-    ("time with time zone", "string *ZonedTime*"),
-    ("interval", "long *MicroDuration*"),
-    ("bytea", "bytes"),
-    ("json", "string *Json*"),
-    ("jsonb", "string *Json*"),
-    ("xml", "string *Xml*"),
-    ("uuid", "string *Uuid*"),
-    ("an enum", "string *Enum*"),
-    ("hstore (hstore)", "string *Json*"),
-    ("inet", "string"),
-    ("cidr", "string"),
-    ("macaddr", "string"),
-    ("macaddr8", "string"),
-    ("int4range", "string"),
-    ("daterange", "string"),
-    ("ltree (ltree)", "string *Ltree*"),
-    ("tsvector", "string *Tsvector*"),
-    ("point", "record (x double, y double, wkb bytes or null, srid int or null) *Point*"),
-    ("geometry (postgis)", "record (wkb bytes, srid int or null) *Geometry*"),
-    ("geography (postgis)", "record (wkb bytes, srid int or null) *Geography*"),
-    ("vector (vector)", "array of double *DoubleVector*"),
-    ("halfvec (vector)", "array of float *FloatVector*"),
-    ("integer[]", "array of int or null"),
-];
 
 #[test]
 fn the_profiles_have_the_types_of_those_connectors() {

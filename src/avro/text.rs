@@ -2,21 +2,20 @@
 
 use std::fmt::Write;
 
+use super::moment::{self, Interval};
+
 const MICROS: i64 = 1_000_000;
 
-/// `PGTYPES` of infinite intervals (PostgreSQL 17): every part at its extreme.
-const FOREVER: (i64, i32, i32) = (i64::MAX, i32::MAX, i32::MAX);
-const NEVER: (i64, i32, i32) = (i64::MIN, i32::MIN, i32::MIN);
-
 /// An interval as PostgreSQL prints it with `IntervalStyle = iso_8601`: each part with its own sign.
-pub(super) fn interval(micros: i64, days: i32, months: i32, text: &mut String) {
-    match (micros, days, months) {
-        FOREVER => return text.push_str("infinity"),
-        NEVER => return text.push_str("-infinity"),
-        (0, 0, 0) => return text.push_str("PT0S"),
+pub(super) fn interval(interval: Interval, text: &mut String) {
+    let Interval { micros, days, months } = interval;
+    match interval {
+        Interval::FOREVER => return text.push_str("infinity"),
+        Interval::NEVER => return text.push_str("-infinity"),
+        Interval { micros: 0, days: 0, months: 0 } => return text.push_str("PT0S"),
         _ => {}
     }
-    let parts = [(i64::from(months / 12), 'Y'), (i64::from(months % 12), 'M'), (i64::from(days), 'D')];
+    let parts = [(months / 12, 'Y'), (months % 12, 'M'), (days, 'D')];
     text.push('P');
     put_parts(&parts, text);
     if micros != 0 {
@@ -53,6 +52,12 @@ pub(super) fn timetz(micros: i64, west: i32, text: &mut String) {
     if offset % 60 != 0 {
         let _ = write!(text, ":{:02}", offset % 60);
     }
+}
+
+/// The same time of day in UTC, as Debezium has it: `10:34:56.5Z`. At offset zero there is a 24:00.
+pub(super) fn timetz_utc(micros: i64, west: i32, text: &mut String) {
+    super::iso::time(if west == 0 { micros } else { moment::utc(micros, west) }, text);
+    text.push('Z');
 }
 
 /// Money of so many fraction digits: `-12.30`.
@@ -112,7 +117,7 @@ mod tests {
     fn intervals_are_iso_8601_with_a_sign_for_each_part() {
         let print = |micros, days, months| {
             let mut text = String::new();
-            interval(micros, days, months, &mut text);
+            interval(Interval { micros, days, months }, &mut text);
             text
         };
         assert_eq!(print(4 * 3600 * MICROS + 5 * 60 * MICROS + 6_500_000, 3, 14), "P1Y2M3DT4H5M6.5S");
@@ -120,7 +125,7 @@ mod tests {
         assert_eq!(print(-500_000, 0, 0), "PT-0.5S");
         assert_eq!(print(0, -1, -25), "P-2Y-1M-1D");
         assert_eq!(print(60 * MICROS, 0, 0), "PT1M");
-        assert_eq!(print(i64::MIN, i32::MIN, i32::MIN), "-infinity");
+        assert_eq!(print(i64::MIN, i32::MIN.into(), i32::MIN.into()), "-infinity");
     }
 
     #[test]
@@ -133,5 +138,18 @@ mod tests {
         assert_eq!(print((12 * 3600 + 34 * 60 + 56) * MICROS + 500_000, -7200), "12:34:56.5+02:00");
         assert_eq!(print(86_400 * MICROS, 0), "24:00:00+00:00");
         assert_eq!(print(0, 5 * 3600 + 30 * 60 + 17), "00:00:00-05:30:17");
+    }
+
+    #[test]
+    fn times_are_moved_to_utc_for_debeziums_consumers() {
+        let print = |micros, west| {
+            let mut text = String::new();
+            timetz_utc(micros, west, &mut text);
+            text
+        };
+        assert_eq!(print((12 * 3600 + 34 * 60 + 56) * MICROS + 500_000, -7200), "10:34:56.5Z");
+        assert_eq!(print(0, -7200), "22:00:00Z");
+        assert_eq!(print(86_400 * MICROS, 0), "24:00:00Z");
+        assert_eq!(print(86_400 * MICROS, 3600), "01:00:00Z");
     }
 }

@@ -2,7 +2,11 @@
 
 use base64::Engine as _;
 
-use super::{bits, container, iso, network, numeric, text};
+use super::binary::{end, put_bytes, put_long, put_text, sized, take};
+use super::canonical::Canonical;
+use super::geometry::Shape;
+use super::moment::{self, Interval};
+use super::{bits, container, geometry, iso, network, numeric, text, vector};
 
 /// What a field is and becomes; chosen once per object and description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub(super) enum Transcoder {
     Float4,
     Float8,
     Text,
+    /// A bpchar without a length, whose blanks at the end do not count in a comparison.
+    Padded,
     Char,
     Bytes,
     Jsonb,
@@ -40,11 +46,21 @@ pub(super) enum Transcoder {
     },
     TimeMillis,
     TimestampMillis,
+    /// Micro- or milliseconds, of which the infinities are numbers of their own, as Debezium has them.
+    TimestampBounded {
+        millis: bool,
+    },
     IsoDate,
     IsoTime,
     IsoTimestamp {
         zoned: bool,
     },
+    /// In UTC, with at least so many digits after the point.
+    ZonedTimestamp {
+        digits: u8,
+    },
+    /// The time of day in UTC.
+    TimeTzUtc,
     Base64,
     Hex,
     /// The time of day in UTC, as Connect has it.
@@ -59,21 +75,31 @@ pub(super) enum Transcoder {
     Inet,
     Mac,
     Bit,
-    Bits,
+    /// Bytes; those without a bit at the high end go where Debezium sends none.
+    Bits {
+        trimmed: bool,
+    },
     /// At most eight bits, as Connect's int8.
     BitByte,
     BitText,
     /// A record of x and y; or with Debezium's `wkb` and `srid`.
     Point,
     PointWkb,
-    /// A record of the EWKB as it is and its SRID.
-    Ewkb,
+    /// Debezium's records of the others.
+    Shape(Shape),
+    Circle,
+    Line,
+    /// A record of the EWKB as it is and its SRID; perhaps with Debezium's `extensions`, of which there are none.
+    Ewkb {
+        extensions: bool,
+    },
     Hstore,
     HstoreJson,
     Vector {
         double: bool,
     },
     HalfVector,
+    SparseVector,
     /// Texts of an array whose elements have no transcoder, out of JSON.
     Texts {
         dimensions: u16,
@@ -85,6 +111,8 @@ pub(super) enum Transcoder {
     Composite {
         fields: Vec<Step>,
     },
+    /// In a key.
+    Canonical(Canonical),
     /// Null instead of a value that has no counterpart; in a key, where nothing is null, the value all the same.
     Unless {
         void: Void,
@@ -154,11 +182,11 @@ pub(super) enum Bad {
     Null,
     /// An interval beyond what 64 bits of microseconds hold.
     TooLong,
+    /// A sparse vector of more dimensions than 16 bits count.
+    TooManyDimensions,
+    /// A bit string without a bit, where the one is a boolean.
+    NoBit,
 }
-
-/// Days from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
-const DAYS: i32 = 10_957;
-const MICROS: i64 = DAYS as i64 * 86_400_000_000;
 
 impl Transcoder {
     /// Appends the field's Avro form.
@@ -167,8 +195,8 @@ impl Transcoder {
         match self {
             Transcoder::Int4 => put_long(i64::from(i32::from_be_bytes(sized(field)?)), out),
             Transcoder::Int8 | Transcoder::Time => put_long(i64::from_be_bytes(sized(field)?), out),
-            Transcoder::Text => put_text(field, out)?,
-            Transcoder::Timestamp => put_long(timestamp(i64::from_be_bytes(sized(field)?))?, out),
+            Transcoder::Text | Transcoder::Padded => put_text(field, out)?,
+            Transcoder::Timestamp => put_long(moment::timestamp(field)?, out),
             Transcoder::Decimal { scale } => numeric::decimal(field, *scale, out)?,
             Transcoder::Bool => match field {
                 [bool @ (0 | 1)] => out.push(*bool),
@@ -180,7 +208,7 @@ impl Transcoder {
             Transcoder::Float4 => out.extend_from_slice(&u32::from_be_bytes(sized(field)?).to_le_bytes()),
             Transcoder::Float8 => out.extend_from_slice(&u64::from_be_bytes(sized(field)?).to_le_bytes()),
             Transcoder::Bytes => put_bytes(field, out),
-            Transcoder::Date => put_long(i64::from(date(i32::from_be_bytes(sized(field)?))?), out),
+            Transcoder::Date => put_long(moment::date(field)?.into(), out),
             Transcoder::Uuid => {
                 put_long(36, out);
                 text::uuid(&sized(field)?, out);
@@ -192,7 +220,11 @@ impl Transcoder {
             Transcoder::Money => numeric::put_unscaled(i128::from(i64::from_be_bytes(sized(field)?)), out),
             Transcoder::Numeric => numeric::text(field, out)?,
             Transcoder::TimeMillis => put_long(i64::from_be_bytes(sized(field)?).div_euclid(1000), out),
-            Transcoder::TimestampMillis => put_long(millis(timestamp(i64::from_be_bytes(sized(field)?))?), out),
+            Transcoder::TimestampMillis => put_long(moment::millis(moment::timestamp(field)?), out),
+            Transcoder::TimestampBounded { millis } => {
+                let micros = moment::bounded(moment::timestamp(field)?);
+                put_long(if *millis { moment::millis(micros) } else { micros }, out);
+            }
             Transcoder::NumericDouble => {
                 let mut printed = Vec::new();
                 numeric::text(field, &mut printed)?;
@@ -208,6 +240,8 @@ impl Transcoder {
             | Transcoder::IsoDate
             | Transcoder::IsoTime
             | Transcoder::IsoTimestamp { .. }
+            | Transcoder::ZonedTimestamp { .. }
+            | Transcoder::TimeTzUtc
             | Transcoder::Base64
             | Transcoder::Xid8
             | Transcoder::Tid
@@ -219,28 +253,34 @@ impl Transcoder {
             | Transcoder::Hex => self.put_printed(field, out)?,
             Transcoder::Array { element, dimensions } => container::array(element, *dimensions, field, out)?,
             Transcoder::Composite { fields } => container::composite(fields, field, out)?,
+            Transcoder::Canonical(canonical) => canonical.put(field, out)?,
             Transcoder::Unless { inner, .. } => inner.put(field, out)?,
             Transcoder::Refusing { void, .. } if void.is(field) => return Err(Bad::Infinite),
             Transcoder::Refusing { inner, .. } => inner.put(field, out)?,
             Transcoder::Bit => out.push(u8::from(bits::first(field)?)),
-            Transcoder::Bits => bits::little_endian(field, out)?,
+            Transcoder::Bits { trimmed } => bits::little_endian(field, *trimmed, out)?,
             Transcoder::BitByte => put_long(bits::byte(field)?.into(), out),
             Transcoder::TimeTzMillis => {
-                let (micros, west) = timetz(field)?;
-                let utc = (micros + i64::from(west) * 1_000_000).rem_euclid(86_400_000_000);
-                put_long(utc / 1000, out);
+                let (micros, west) = moment::timetz(field)?;
+                put_long(moment::utc(micros, west) / 1000, out);
             }
-            Transcoder::MicroDuration => put_long(duration(field)?, out),
+            Transcoder::MicroDuration => put_long(Interval::read(field)?.micros()?, out),
             Transcoder::VariableScale => numeric::variable_scale(field, out)?,
-            Transcoder::Point => container::point(field, out)?,
-            Transcoder::PointWkb => {
-                container::point(field, out)?;
-                container::point_wkb(field, out)?;
+            Transcoder::Point => geometry::doubles::<2>(field, out)?,
+            Transcoder::PointWkb => geometry::point_wkb(field, out)?,
+            Transcoder::Shape(shape) => geometry::shape(*shape, field, out)?,
+            Transcoder::Circle => geometry::circle(field, out)?,
+            Transcoder::Line => geometry::doubles::<3>(field, out)?,
+            Transcoder::Ewkb { extensions } => {
+                geometry::ewkb(field, out)?;
+                if *extensions {
+                    out.push(0);
+                }
             }
-            Transcoder::Ewkb => container::ewkb(field, out)?,
             Transcoder::Hstore => container::hstore(field, out)?,
-            Transcoder::Vector { double } => container::vector(field, *double, out)?,
-            Transcoder::HalfVector => container::half_vector(field, out)?,
+            Transcoder::Vector { double } => vector::vector(field, *double, out)?,
+            Transcoder::HalfVector => vector::half_vector(field, out)?,
+            Transcoder::SparseVector => vector::sparse(field, out)?,
             Transcoder::Texts { dimensions } => container::texts(field, *dimensions, out)?,
         }
         Ok(())
@@ -265,17 +305,20 @@ impl Transcoder {
         match self {
             Transcoder::Char => text::char(u8::from_be_bytes(sized(field)?), &mut printed),
             Transcoder::TimeTz => {
-                let (micros, west) = timetz(field)?;
+                let (micros, west) = moment::timetz(field)?;
                 text::timetz(micros, west, &mut printed);
             }
+            Transcoder::TimeTzUtc => {
+                let (micros, west) = moment::timetz(field)?;
+                text::timetz_utc(micros, west, &mut printed);
+            }
+            Transcoder::ZonedTimestamp { digits } => iso::zoned(moment::timestamp(field)?, *digits, &mut printed),
             Transcoder::MoneyText { scale } => {
                 text::money(i64::from_be_bytes(sized(field)?), *scale, &mut printed);
             }
-            Transcoder::IsoDate => iso::date(date(i32::from_be_bytes(sized(field)?))?, &mut printed),
+            Transcoder::IsoDate => iso::date(moment::date(field)?, &mut printed),
             Transcoder::IsoTime => iso::time(i64::from_be_bytes(sized(field)?), &mut printed),
-            Transcoder::IsoTimestamp { zoned } => {
-                iso::timestamp(timestamp(i64::from_be_bytes(sized(field)?))?, *zoned, &mut printed);
-            }
+            Transcoder::IsoTimestamp { zoned } => iso::timestamp(moment::timestamp(field)?, *zoned, &mut printed),
             Transcoder::Base64 => base64::engine::general_purpose::STANDARD.encode_string(field, &mut printed),
             Transcoder::Hex => text::hex(field, &mut printed),
             Transcoder::Xid8 => printed = u64::from_be_bytes(sized(field)?).to_string(),
@@ -293,119 +336,15 @@ impl Transcoder {
             Transcoder::Mac => network::mac(field, &mut printed)?,
             Transcoder::BitText => bits::text(field, &mut printed)?,
             Transcoder::HstoreJson => printed = container::hstore_json(field)?,
-            _ => {
-                let (micros, days, months) = interval(field)?;
-                text::interval(micros, days, months, &mut printed);
-            }
+            _ => text::interval(Interval::read(field)?, &mut printed),
         }
         put_bytes(printed.as_bytes(), out);
         Ok(())
     }
 }
 
-/// A long, or an int: zig-zag, seven bits a byte.
-#[inline]
-pub(super) fn put_long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    if rest < 0x80 {
-        out.push(rest as u8);
-        return;
-    }
-    let mut bytes = [0; 10];
-    let mut length = 0;
-    while rest >= 0x80 {
-        bytes[length] = rest as u8 | 0x80;
-        rest >>= 7;
-        length += 1;
-    }
-    bytes[length] = rest as u8;
-    out.extend_from_slice(&bytes[..=length]);
-}
-
-pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    put_long(bytes.len() as i64, out);
-    out.extend_from_slice(bytes);
-}
-
-#[inline]
-pub(super) fn put_text(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
-    std::str::from_utf8(field).map_err(|_| Bad::Utf8)?;
-    put_bytes(field, out);
-    Ok(())
-}
-
-#[inline]
-pub(super) fn sized<const N: usize>(field: &[u8]) -> Result<[u8; N], Bad> {
-    field.try_into().map_err(|_| Bad::Length)
-}
-
-/// Takes so many bytes from the front.
-pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Bad> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or(Bad::Length)?;
-    *rest = tail;
-    Ok(*head)
-}
-
-pub(super) fn end(rest: &[u8]) -> Result<(), Bad> {
-    if rest.is_empty() { Ok(()) } else { Err(Bad::Length) }
-}
-
-/// Microseconds since 1970; the infinities stay PostgreSQL's own extremes.
-#[inline]
-fn timestamp(micros: i64) -> Result<i64, Bad> {
-    match micros {
-        i64::MAX | i64::MIN => Ok(micros),
-        _ => micros.checked_add(MICROS).filter(|micros| *micros != i64::MAX).ok_or(Bad::TooLate),
-    }
-}
-
-/// Kafka Connect's milliseconds; the infinities stay the extremes.
-fn millis(micros: i64) -> i64 {
-    match micros {
-        i64::MAX | i64::MIN => micros,
-        _ => micros.div_euclid(1000),
-    }
-}
-
 fn put_double(value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn date(days: i32) -> Result<i32, Bad> {
-    match days {
-        i32::MAX | i32::MIN => Ok(days),
-        _ => days.checked_add(DAYS).ok_or(Bad::TooLate),
-    }
-}
-
-fn timetz(field: &[u8]) -> Result<(i64, i32), Bad> {
-    let mut field = field;
-    let (micros, west) = (take(&mut field)?, take(&mut field)?);
-    end(field)?;
-    let micros = i64::from_be_bytes(micros);
-    // Up to 24:00, as PostgreSQL checks what it receives.
-    if (0..=86_400_000_000).contains(&micros) { Ok((micros, i32::from_be_bytes(west))) } else { Err(Bad::Content) }
-}
-
-fn interval(field: &[u8]) -> Result<(i64, i32, i32), Bad> {
-    let mut field = field;
-    let (micros, days, months) = (take(&mut field)?, take(&mut field)?, take(&mut field)?);
-    end(field)?;
-    Ok((i64::from_be_bytes(micros), i32::from_be_bytes(days), i32::from_be_bytes(months)))
-}
-
-/// Microseconds; infinite intervals are the extremes.
-fn duration(field: &[u8]) -> Result<i64, Bad> {
-    const MONTH: i128 = 2_629_800_000_000;
-    const DAY: i128 = 86_400_000_000;
-    match interval(field)? {
-        (i64::MAX, i32::MAX, i32::MAX) => Ok(i64::MAX),
-        (i64::MIN, i32::MIN, i32::MIN) => Ok(i64::MIN),
-        (micros, days, months) => {
-            let sum = i128::from(months) * MONTH + i128::from(days) * DAY + i128::from(micros);
-            i64::try_from(sum).map_err(|_| Bad::TooLong)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -415,28 +354,6 @@ mod tests {
     fn put(transcoder: &Transcoder, field: &[u8]) -> Result<Vec<u8>, Bad> {
         let mut out = Vec::new();
         transcoder.put(field, &mut out).map(|()| out)
-    }
-
-    #[test]
-    fn longs_are_zig_zag() {
-        for (value, bytes) in [(0, &[0][..]), (-1, &[1]), (1, &[2]), (63, &[126]), (64, &[128, 1]), (-65, &[129, 1])] {
-            let mut out = Vec::new();
-            put_long(value, &mut out);
-            assert_eq!(out, bytes, "{value}");
-        }
-        let mut out = Vec::new();
-        put_long(i64::MIN, &mut out);
-        assert_eq!(out.len(), 10);
-    }
-
-    #[test]
-    fn timestamps_move_to_1970_and_infinities_stay() {
-        assert_eq!(timestamp(0), Ok(946_684_800_000_000));
-        assert_eq!(timestamp(i64::MAX), Ok(i64::MAX));
-        assert_eq!(timestamp(i64::MIN), Ok(i64::MIN));
-        assert_eq!(timestamp(i64::MAX - 1), Err(Bad::TooLate));
-        assert_eq!(date(-10_957), Ok(0));
-        assert_eq!(date(i32::MIN), Ok(i32::MIN));
     }
 
     #[test]
@@ -455,8 +372,6 @@ mod tests {
         let nan = [0, 0, 0, 0, 0xc0, 0, 0, 0];
         let double = put(&Transcoder::NumericDouble, &nan).unwrap();
         assert!(f64::from_le_bytes(double.try_into().unwrap()).is_nan());
-        let before_1970 = (-MICROS - 1).to_be_bytes();
-        assert_eq!(put(&Transcoder::TimestampMillis, &before_1970).unwrap(), [1], "-1 ms");
     }
 
     #[test]

@@ -6,8 +6,10 @@ use strandline_testbed::{Kafka, Postgres, PostgresOptions};
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::stage::Stage;
-use crate::topic::{raw, records};
+use crate::topic::records;
 
+mod debezium;
+mod keys;
 mod literals;
 
 use literals::{AS_TEXT, SINCE, TABLE, TYPES};
@@ -114,64 +116,46 @@ async fn every_type(stage: &Stage, without: &[&str]) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn types_are_debeziums_for_its_consumers() {
+    let stage = Stage::new("debezium");
+    let client = stage.client().await;
+    stage.configure("profile = 'debezium'");
+    let mut tested = debezium::TABLE.to_vec();
+    for (extension, type_, cases) in debezium::EXTENSIONS {
+        match client.batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {extension}")).await {
+            Ok(()) => tested.push((type_, cases)),
+            Err(error) => eprintln!("not tested, as this PostgreSQL has no extension {extension}: {error}"),
+        }
+    }
+    let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect::<Vec<_>>();
+    let types: Vec<_> = tested.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect();
+    let arrays: Vec<_> = types.iter().map(array_of).collect();
+    client.batch_execute(&(table("t", &types) + &table("arrays", &arrays))).await.unwrap();
+    stage.run_once();
+    let arrived = columns(&stage, "t", types.len()).into_iter().zip(columns(&stage, "arrays", types.len()));
+    for ((type_, cases), (values, array)) in tested.iter().zip(arrived) {
+        let expected: Vec<&str> = std::iter::once("null").chain(cases.iter().map(|case| case.1)).collect();
+        assert_eq!(values[..expected.len()], expected, "{type_}");
+        assert_eq!(array, ["null".to_owned(), format!("[{}]", expected.join(", ")), "[]".to_owned()], "{type_}[]");
+    }
+    for (at, (type_, literal, remedy)) in debezium::REFUSED.iter().enumerate() {
+        client
+            .batch_execute(&format!("CREATE TABLE r{at} (c {type_}); INSERT INTO r{at} VALUES ({literal})"))
+            .await
+            .unwrap();
+        stage.configure(&format!("profile = 'debezium'\ntables.include = ['public.r{at}']"));
+        let run = stage.strandline(&["run", "--once"]);
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(!run.status.success() && said.contains(remedy), "{literal} as {type_}: {said}");
+    }
+}
+
 /// The type of arrays of this one; all of its literals in one, and none.
 fn array_of((type_, literals): &(String, Vec<String>)) -> (String, Vec<String>) {
     let all: Vec<String> = literals.iter().map(|literal| format!("CAST({literal} AS {type_})")).collect();
     let all = format!("ARRAY[{}]::{type_}[]", [&["NULL".to_owned()][..], &all].concat().join(", "));
     (format!("{type_}[]"), vec![all, format!("'{{}}'::{type_}[]")])
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_may_be_of_any_types_and_holds_what_the_row_holds() {
-    let stage = Stage::new("keys");
-    let client = stage.client().await;
-    client.batch_execute(TYPES).await.unwrap();
-    let keys: &[(&str, &[(&str, &str)])] = &[
-        ("k1", &[("a uuid", "md5('x')::uuid")]),
-        ("k2", &[("a text", "'ä'"), ("b numeric(10,2)", "1.5")]),
-        ("k3", &[("a timestamptz", "'infinity'"), ("b date", "'-infinity'")]),
-        ("k4", &[("a bytea", "'\\x00'"), ("b bool", "true"), ("c \"char\"", "'x'")]),
-        ("k5", &[("a int[]", "'{1,NULL}'"), ("b mood", "'so-so'")]),
-        ("k6", &[("a inet", "'::1'"), ("b int4range", "'[1,2)'"), ("c numeric", "1.50")]),
-        ("k8", &[("a float8", "'-0'"), ("b name", "'n'"), ("c money", "1"), ("d macaddr", "'ff:ff:ff:ff:ff:ff'")]),
-        ("k9", &[("a jsonb", "'{\"b\": 1, \"a\": 1.0}'"), ("b pair", "ROW(1, NULL)"), ("c bit(3)", "B'101'")]),
-        ("k7", &[("a interval", "'1 day'"), ("b timetz", "'01:00+01'"), ("c positive", "1")]),
-    ];
-    for (table, columns) in keys {
-        let declared: Vec<&str> = columns.iter().map(|column| column.0).collect();
-        let values: Vec<&str> = columns.iter().map(|column| column.1).collect();
-        let names: Vec<&str> = declared.iter().filter_map(|column| column.split(' ').next()).collect();
-        // The key's order is the index's, not the table's.
-        let reversed: Vec<&str> = names.iter().rev().copied().collect();
-        let sql = format!(
-            "CREATE TABLE {table} (other text, {}, PRIMARY KEY ({})); INSERT INTO {table} VALUES ('o', {})",
-            declared.join(", "),
-            reversed.join(", "),
-            values.join(", ")
-        );
-        client.batch_execute(&sql).await.unwrap();
-    }
-    stage.run_once();
-    for (table, columns) in keys {
-        let arrived = records(&stage.kafka, &stage.topic(table));
-        let [record] = &arrived[..] else { panic!("{table}: {arrived:?}") };
-        let Some(Value::Record(key)) = &record.key else { panic!("{table}: {record:?}") };
-        let names: Vec<&str> = columns.iter().rev().filter_map(|column| column.0.split(' ').next()).collect();
-        assert_eq!(key.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names, "{table}");
-        for (name, value) in key {
-            assert_eq!(text(value), text(&record.get(name)), "{table}.{name}");
-        }
-    }
-    // Another version of the row has the same bytes as its key.
-    let bytes = |table: &str| raw(&stage.kafka, &stage.topic(table)).into_iter().map(|record| record.key.unwrap());
-    for (table, _) in keys {
-        client.batch_execute(&format!("UPDATE {table} SET other = 'another'")).await.unwrap();
-    }
-    stage.run_once();
-    for (table, _) in keys {
-        let all: Vec<_> = bytes(table).collect();
-        assert!(all.len() == 2 && all[0] == all[1], "{table}: {all:?}");
-    }
 }
 
 /// A table with a column of each type: a row of NULLs first, then the literals in their order, NULL where there is none.
