@@ -92,11 +92,11 @@ fn dispatch(args: &Args, configs: Vec<Arc<Config>>) -> Result<u8, Error> {
             Command::Offsets(Offsets::Reset { objects, all: _, consent }) => {
                 offsets::reset(only(&configs)?, objects, *consent).await
             }
-            Command::Errors(Errors::Replay { letters, all: _, consent }) => {
-                errors::replay(only(&configs)?, letters, *consent).await
+            Command::Errors(Errors::Replay { letters, consent }) => {
+                errors::replay(only(&configs)?, &letters.letters, *consent).await
             }
-            Command::Errors(Errors::Skip { letters, all: _, consent }) => {
-                errors::skip(only(&configs)?, letters, *consent)
+            Command::Errors(Errors::Skip { letters, consent }) => {
+                errors::skip(only(&configs)?, &letters.letters, *consent)
             }
             command => {
                 let mut code = DONE;

@@ -46,7 +46,7 @@ impl Connection {
         Connection { client, basin, _driver: Driver::spawn(connection) }
     }
 
-    /// For statements. It answers "connection closed" once the connection has ended.
+    /// For statements other than COPY, whose rows come by [`Connection::copy`] alone. It answers "connection closed" once the connection has ended.
     pub fn client(&self) -> &Client {
         &self.client
     }

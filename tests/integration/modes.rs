@@ -323,19 +323,18 @@ async fn cursors_of_any_type_and_keys_of_ones_own_choice() {
 async fn a_pass_of_bulk_that_is_killed_goes_on_at_its_place() {
     let stage = Stage::new("bulkkill");
     let client = stage.client().await;
-    client.batch_execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000000)").await.unwrap();
+    client.batch_execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 3000000)").await.unwrap();
     stage.configure("tables.mode = 'bulk'");
     let mut running = stage.run(&["--set", "poll.interval=1h"]);
-    running.await_log("stream=Settled");
     // A transaction is committed after a second.
-    tokio::time::sleep(Duration::from_millis(1800)).await;
+    running.await_log("committed partition");
     let log = running.kill();
     assert!(!log.contains("caught_up"), "the pass was over already:\n{log}");
     let log = stage.run_once();
     let found = log.lines().find(|line| line.contains("object found")).unwrap();
     assert!(found.contains("stored=true") && !found.contains("rows=0 "), "nothing was committed before: {found}");
     let ids = column(&stage, &stage.topic("t"), "id");
-    assert!(ids.iter().copied().eq(1..=1_000_000), "{} records, not one of each row", ids.len());
+    assert!(ids.iter().copied().eq(1..=3_000_000), "{} records, not one of each row", ids.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
