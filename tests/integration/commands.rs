@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::stage::Stage;
+use crate::stage::{Stage, until};
 use crate::topic::{raw, records};
 
 const TABLES: &str = "
@@ -146,6 +146,11 @@ async fn a_killed_connector_is_taken_over_by_force_and_a_running_one_is_fenced()
     let mut running = stage.run(&[]);
     running.await_log("caught_up object=public.orders");
     running.await_log("caught_up object=public.no_key");
+    // What is not stored yet cannot be reset, and then nobody is fenced.
+    until("progress", std::time::Duration::from_secs(60), || {
+        let stored = text(&stage.strandline(&["offsets", "list"]));
+        stored.contains("public.orders") && stored.contains("public.no_key")
+    });
     let forced = stage.strandline(&["offsets", "reset", "--all", "--yes", "--force"]);
     assert!(forced.status.success(), "{}", text(&forced));
     stage
