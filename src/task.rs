@@ -146,7 +146,6 @@ impl Task {
                 if self.is_finished() {
                     break;
                 }
-                self.companions.dismiss();
                 self.wait().await;
             }
             self.tell();
@@ -444,7 +443,7 @@ impl Task {
         let delay = if answer == Answer::LookAgain { Duration::from_millis(20) } else { self.delays.delay() };
         tracing::warn!(error = %error, cause = error.cause_text(), hint = error.hint_text(), again_in_ms = delay.as_millis() as u64, "interrupted");
         self.connection = None;
-        self.companions = Companions::default();
+        self.companions.clear();
         self.discovered = None;
         self.next_look = Instant::now();
         let rebuild = answer == Answer::Rebuild;
@@ -477,10 +476,11 @@ impl Task {
         Ok(())
     }
 
-    async fn wait(&self) {
+    async fn wait(&mut self) {
         let resting = |object: &&Object| object.failed.is_none() && object.sweep.is_some();
         let wake = self.objects().filter(resting).map(|object| object.not_before).min();
         let until = wake.unwrap_or(self.next_look).min(self.next_look);
+        self.companions.dismiss(until);
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => {}
             () = self.shared.stop.cancelled() => {}

@@ -70,7 +70,7 @@ pub enum Command {
     /// Tells what would be read, by which SQL and at what cost; reads nothing
     #[command(after_help = "Example: strandline plan public.orders -c shop.toml")]
     Plan {
-        /// schema.table, or an alias of `[objects]`; all objects unless named
+        /// schema.table, or an alias of the configuration; all objects unless named
         #[arg(value_name = "OBJECT")]
         objects: Vec<String>,
         /// As JSON on stdout
@@ -80,7 +80,7 @@ pub enum Command {
     /// Shows an object's Avro schemas, and what the registry holds
     #[command(after_help = "Example: strandline schema public.orders -c shop.toml --json | jq .value.schema")]
     Schema {
-        /// schema.table, or an alias of `[objects]`
+        /// schema.table, or an alias of the configuration
         object: String,
         /// As JSON on stdout
         #[arg(long)]
@@ -135,7 +135,7 @@ pub enum Offsets {
     /// Without --yes nothing is written: what would change is shown. The connector has to be stopped.
     #[command(after_help = "Example: strandline offsets set public.orders \"$(cat orders.json)\" --yes -c shop.toml")]
     Set {
-        /// schema.table, or an alias of `[objects]`
+        /// schema.table, or an alias of the configuration
         object: String,
         /// The source offset, a JSON object as `offsets list --json` shows it
         offset: String,
@@ -148,7 +148,7 @@ pub enum Offsets {
     /// Without --yes nothing is written: what would change is shown. The connector has to be stopped.
     #[command(after_help = "Example: strandline offsets reset public.orders --yes -c shop.toml")]
     Reset {
-        /// schema.table, or an alias of `[objects]`
+        /// schema.table, or an alias of the configuration
         #[arg(value_name = "OBJECT", required_unless_present = "all")]
         objects: Vec<String>,
         /// Everything that is stored for the connector
@@ -199,7 +199,7 @@ pub enum Errors {
 /// Which letters are meant.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Letters {
-    /// partition:offset as `errors list` shows it, schema.table, or an alias of `[objects]`
+    /// partition:offset as `errors list` shows it, schema.table, or an alias of the configuration
     #[arg(value_name = "LETTER", required_unless_present = "all")]
     pub letters: Vec<String>,
     /// Every open letter of the connector

@@ -96,7 +96,7 @@ pub(super) const KEYS: &[Key] = &[
     key("group.id", Takes::Text, Some("strandline"), "the first part of every transactional id"),
     key("tasks.max", Takes::Integer(1, 64), Some("1"), "threads, each with a PostgreSQL connection, that share the objects"),
     key("exactly.once.support", Takes::OneOf(&["required", "requested", "disabled"]), Some("required"), "rows and progress in one Kafka transaction; disabled: at least once"),
-    key("source.connections", Takes::Integer(1, 16), Some("1"), "connections of a task that read one large table side by side, in one snapshot; more help where PostgreSQL has idle cores or slow disks"),
+    key("source.connections", Takes::Integer(1, 16), Some("1"), "connections of a task that read one large table (over 1 MiB, with the right to lock it) side by side, in one snapshot: quicker where PostgreSQL has idle cores or slow disks, and up to tasks.max times as many are open"),
     key("source.stall", millis(100), Some("5s"), "how long Kafka may keep PostgreSQL waiting before the read is given up and repeated"),
     key("failover.lag", millis(0), Some("10m"), "the most that a promoted standby may have lagged behind"),
     key("database.url", Takes::Secret, None, "postgres://… or key=value pairs; instead of the parts below"),

@@ -46,12 +46,7 @@ impl Chunk {
     pub fn filter(&self) -> String {
         format!("ctid >= '{}'::pg_catalog.tid AND ctid < '{}'::pg_catalog.tid", self.from, self.to)
     }
-}
 
-/// Fewer blocks are not worth a connection.
-const LEAST_BLOCKS: u32 = 64;
-
-impl Chunk {
     /// At most so many parts of about the same size, cut between blocks, of a file with so many: what lies beyond it belongs to
     /// the last.
     pub fn parts(self, most: usize, blocks: u32) -> Vec<Chunk> {
@@ -72,6 +67,8 @@ const TARGET: Duration = Duration::from_secs(1);
 pub const CHUNK_BYTES: u64 = 64 << 20;
 const FIRST_BLOCKS: u32 = 16;
 const MOST_BLOCKS: u32 = 1 << 20;
+/// Fewer are not worth a connection.
+const LEAST_BLOCKS: u32 = 64;
 /// More line pointers than a block can hold, whatever its size (32 KiB hold 1,169).
 const LINES: u16 = 2048;
 

@@ -55,9 +55,11 @@ impl Connection {
     /// window's bounds as ages *here*. An error leaves the transaction open.
     pub async fn join_chunk(&self, exported: &str, source: &Source, window: Window, head: &Head) -> Result<Ages> {
         let rows = self.rows(&sql::join(exported, source, window)).await.map_err(|error| {
-            // invalid_parameter_value: no other value is the statement's own.
-            match error.causes().contains("22023") {
+            // Nothing else of the statement can be an unknown object or an invalid value: the lock goes by names that are there.
+            let causes = error.causes();
+            match ["22023", "42704"].iter().any(|state| causes.contains(&format!("SQLSTATE {state}"))) {
                 true => Error::new(Kind::Transient, "the server does not know another connection's snapshot")
+                    .because(causes)
                     .hint("do all connections reach the same server?"),
                 false => error,
             }

@@ -267,4 +267,139 @@ mod tests {
         let end = served.join().unwrap();
         assert!(matches!(end, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{end:?}");
     }
+
+    const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+    /// A server that answers a COPY with these messages, and then a simple query with nothing.
+    fn copying(answers: Vec<Vec<u8>>) -> (u16, JoinHandle<()>) {
+        server(move |mut socket| {
+            let_in(&mut socket);
+            let mut query = [0; 1024];
+            let _ = socket.read(&mut query).unwrap();
+            let prepared = [message(b'1', b""), message(b't', &[0; 2]), message(b'n', b""), message(b'Z', b"I")];
+            socket.write_all(&prepared.concat()).unwrap();
+            let _ = socket.read(&mut query).unwrap();
+            let begun = [message(b'2', b""), message(b'H', &[1, 0, 0]), message(b'd', SIGNATURE)];
+            socket.write_all(&[begun.concat(), answers.concat()].concat()).unwrap();
+            // The statement is closed once its rows are let go of: Close, Sync.
+            let mut header = [0; 5];
+            while socket.read_exact(&mut header).is_ok() {
+                let length = u32::from_be_bytes(*header.last_chunk().unwrap()) as usize - 4;
+                socket.read_exact(&mut query[..length]).unwrap();
+                let answer = match header[0] {
+                    b'C' => message(b'3', b""),
+                    b'S' => message(b'Z', b"I"),
+                    b'Q' => [message(b'I', b""), message(b'Z', b"I")].concat(),
+                    _ => Vec::new(),
+                };
+                let _ = socket.write_all(&answer);
+            }
+        })
+    }
+
+    const ROW: &[u8] = &[0, 1, 0, 0, 0, 1, 7];
+
+    fn end() -> Vec<u8> {
+        [message(b'd', &[0xff, 0xff]), message(b'c', b""), message(b'C', b"COPY 2\0"), message(b'Z', b"I")].concat()
+    }
+
+    async fn begin(port: u16) -> (Connection, super::super::Rows) {
+        let connection = Connection::open(&database(port, ""), "shop").await.unwrap();
+        let rows = connection.copy("COPY t TO STDOUT (FORMAT binary)").await.unwrap();
+        (connection, rows)
+    }
+
+    #[tokio::test]
+    async fn a_notice_between_rows_is_none_of_them() {
+        let notice = message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mnew\0\0");
+        let (port, served) = copying(vec![message(b'd', ROW), notice, message(b'd', ROW), end()]);
+        let (connection, mut rows) = begin(port).await;
+        for _ in 0..2 {
+            assert_eq!(rows.next().await.unwrap(), Some(ROW));
+        }
+        assert_eq!(rows.next().await.unwrap(), None);
+        drop(rows);
+        connection.commit().await.unwrap();
+        drop(connection);
+        served.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_error_after_rows_is_told_after_them_and_the_connection_can_be_used() {
+        let error = message(b'E', b"SERROR\0VERROR\0C57014\0Mcanceling statement\0\0");
+        let (port, served) = copying(vec![message(b'd', ROW), error, message(b'Z', b"E")]);
+        let (connection, mut rows) = begin(port).await;
+        assert_eq!(rows.next().await.unwrap(), Some(ROW));
+        assert!(rows.next().await.unwrap_err().causes().contains("57014"));
+        drop(rows);
+        connection.rollback().await.unwrap();
+        drop(connection);
+        served.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_end_without_the_trailer_is_no_end() {
+        let (port, served) =
+            copying(vec![message(b'd', ROW), message(b'c', b""), message(b'C', b"COPY 1\0"), message(b'Z', b"I")]);
+        let (connection, mut rows) = begin(port).await;
+        assert_eq!(rows.next().await.unwrap(), Some(ROW));
+        assert!(rows.next().await.unwrap_err().to_string().contains("without its trailer"));
+        drop(connection);
+        served.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_left_before_its_end_leaves_no_rows_to_the_next_statement() {
+        let (port, served) = copying(vec![message(b'd', ROW), message(b'd', ROW), end()]);
+        let (connection, mut rows) = begin(port).await;
+        assert_eq!(rows.next().await.unwrap(), Some(ROW));
+        drop(rows);
+        // Whether the rest had come already is the scheduler's: it is an answer or an error, never a wait or a row.
+        let next = tokio::time::timeout(Duration::from_secs(5), connection.rollback()).await;
+        assert!(next.is_ok());
+        drop(connection);
+        served.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_two_copies_all_rows_come_and_one_that_fails_fails_both() {
+        let (one, first) = copying(vec![message(b'd', ROW), end()]);
+        let (two, second) = copying(vec![message(b'd', ROW), message(b'd', ROW), end()]);
+        let ((near, mut rows), (far, others)) = (begin(one).await, begin(two).await);
+        rows.beside(others);
+        let mut count = 0;
+        while rows.next().await.unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 3);
+        drop((near, far));
+        (first.join().unwrap(), second.join().unwrap());
+
+        let cut = message(b'd', ROW)[..8].to_vec();
+        let (one, first) = copying(vec![message(b'd', ROW), end()]);
+        let (two, second) = server(move |mut socket| {
+            let_in(&mut socket);
+            let mut query = [0; 1024];
+            let _ = socket.read(&mut query).unwrap();
+            let prepared = [message(b'1', b""), message(b't', &[0; 2]), message(b'n', b""), message(b'Z', b"I")];
+            socket.write_all(&prepared.concat()).unwrap();
+            let _ = socket.read(&mut query).unwrap();
+            let begun = [message(b'2', b""), message(b'H', &[1, 0, 0]), message(b'd', SIGNATURE), message(b'd', ROW)];
+            socket.write_all(&[begun.concat(), cut].concat()).unwrap();
+        });
+        let ((near, mut rows), (far, others)) = (begin(one).await, begin(two).await);
+        rows.beside(others);
+        let mut count = 0;
+        let error = loop {
+            match rows.next().await {
+                Ok(Some(_)) => count += 1,
+                Ok(None) => panic!("a COPY that was cut off is no whole one"),
+                Err(error) => break error,
+            }
+        };
+        assert!(count <= 2, "{count}");
+        assert_eq!(error.kind(), Kind::Unreachable, "{error:?}");
+        drop((near, far));
+        (first.join().unwrap(), second.join().unwrap());
+    }
 }

@@ -141,7 +141,7 @@ const HBA: Meaning = meaning(
 const TOO_MANY: Meaning = plain(
     Kind::Transient,
     "the server has no connection or other resource left",
-    "raise max_connections or lower tasks.max if it stays so",
+    "raise max_connections, or lower tasks.max and source.connections, if it stays so",
 );
 const STARTING: Meaning =
     plain(Kind::Transient, "the server is starting up, shutting down or recovering", "wait; it is tried again");

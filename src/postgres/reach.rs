@@ -15,7 +15,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::connect::Connection;
 use super::error::{classify_connecting, timed_out, unreachable};
 use super::tap::Basin;
-use super::transport::{Negotiate, Socket, dial};
+use super::transport::{Negotiate, Socket, Unanswered, dial};
 use super::tunnel::Tunnel;
 use crate::config::{Endpoint, SessionAttrs, Ssh, SslMode, Target};
 use crate::{Error, Kind, Result};
@@ -219,7 +219,8 @@ impl Attempt<'_> {
 
     fn failed(&self, error: tokio_postgres::Error, place: &str) -> Failed {
         let by_entry = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
-        let by_tls = error.to_string() == "error performing TLS handshake";
+        let unanswered = std::error::Error::source(&error).is_some_and(|cause| cause.is::<Unanswered>());
+        let by_tls = error.to_string() == "error performing TLS handshake" && !unanswered;
         let direct = self.target.settings.get_ssl_negotiation() == SslNegotiation::Direct;
         let mut told = classify_connecting(error, place);
         if by_tls && direct {

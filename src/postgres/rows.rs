@@ -18,6 +18,7 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
 /// The rows of a COPY, or of several that read parts of one table side by side, as binary tuples. Dropped before their end
 /// they make the connections useless.
+#[derive(Default)]
 pub struct Rows {
     copies: Vec<Copy>,
     /// Whose rows are at hand.
@@ -26,12 +27,11 @@ pub struct Rows {
 
 /// One COPY.
 struct Copy {
-    basin: Basin,
+    open: Open,
     /// Its rows at hand.
     buffer: Buffer,
     /// What the driver says of the COPY beside its rows: its end, or why it failed.
     stream: Pin<Box<CopyOutStream>>,
-    ended: bool,
     begun: bool,
     complete: bool,
 }
@@ -39,16 +39,31 @@ struct Copy {
 impl Connection {
     /// Sends the COPY.
     pub async fn copy(&self, sql: &str) -> Result<Rows> {
-        let stream = self.client().copy_out(sql).await.map_err(classify)?;
-        let copy = Copy {
-            basin: self.basin.clone(),
-            buffer: Buffer::default(),
-            stream: Box::pin(stream),
-            ended: false,
-            begun: false,
-            complete: false,
+        let mut open = Open { basin: self.basin.clone(), ended: false };
+        let copy = match self.client().copy_out(sql).await {
+            Ok(stream) => {
+                Copy { open, buffer: Buffer::default(), stream: Box::pin(stream), begun: false, complete: false }
+            }
+            Err(error) => {
+                open.ended = true;
+                return Err(classify(error));
+            }
         };
         Ok(Rows { copies: vec![copy], at: 0 })
+    }
+}
+
+/// A COPY that was sent and whose end has not come: from the first moment on somebody has to take its rows.
+struct Open {
+    basin: Basin,
+    ended: bool,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.basin.give_up();
+        }
     }
 }
 
@@ -76,7 +91,10 @@ impl Rows {
     async fn fill(&mut self) -> Result<bool> {
         poll_fn(|cx| {
             let mut ended = true;
-            for (at, copy) in self.copies.iter_mut().enumerate() {
+            // Those behind the one at hand first, so that none is kept waiting by another that is always quick.
+            let count = self.copies.len();
+            for at in (self.at + 1..count).chain(0..count.min(self.at + 1)) {
+                let Some(copy) = self.copies.get_mut(at) else { continue };
                 match copy.poll_fill(cx) {
                     Poll::Ready(Ok(true)) => {
                         self.at = at;
@@ -118,27 +136,23 @@ impl Copy {
     /// More of its rows; `false`: it has ended.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
         loop {
-            if self.basin.poll_take(cx, &mut self.buffer) {
+            if self.open.basin.poll_take(cx, &mut self.buffer) {
                 return Poll::Ready(Ok(true));
             }
-            if self.ended {
+            if self.open.ended {
                 let whole = self.complete;
                 return Poll::Ready(if whole { Ok(false) } else { Err(broken("it ends without its trailer")) });
             }
             match ready!(self.stream.as_mut().poll_next(cx)) {
                 // It is told after all rows have come; some may have come since we looked.
-                None => self.ended = true,
+                None => self.open.ended = true,
                 Some(Ok(_)) => return Poll::Ready(Err(broken("a row came past its reader"))),
-                Some(Err(error)) => return Poll::Ready(Err(classify(error))),
+                Some(Err(error)) => {
+                    // What the server refuses has ended.
+                    self.open.ended = error.as_db_error().is_some();
+                    return Poll::Ready(Err(classify(error)));
+                }
             }
-        }
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.basin.give_up();
         }
     }
 }

@@ -106,6 +106,18 @@ fn rows(bytes: &[u8]) -> io::Result<usize> {
     Ok(at)
 }
 
+/// How many bytes there are at the front of messages that are no rows; the last may still be coming.
+fn others(bytes: &[u8]) -> io::Result<usize> {
+    let mut at = 0;
+    while at <= bytes.len()
+        && let Some((tag, length)) = header(bytes.get(at..).unwrap_or_default())?
+        && tag != COPY_DATA
+    {
+        at += length;
+    }
+    Ok(at)
+}
+
 /// Where the tap leaves rows and their reader finds them.
 #[derive(Clone, Default)]
 pub(super) struct Basin(Arc<Mutex<State>>);
@@ -131,6 +143,10 @@ impl Basin {
         }
         std::mem::swap(used, &mut state.rows);
         (state.rows.begin, state.rows.end) = (0, 0);
+        // It may not be needed again for hours.
+        if state.rows.bytes.len() > KEPT {
+            state.rows = Buffer::default();
+        }
         wake(state.tap.take(), state);
         true
     }
@@ -207,11 +223,7 @@ impl AsyncRead for Tap {
                         continue;
                     }
                 }
-                if let Some((tag, length)) = header(tap.input.filled())?
-                    && tag != COPY_DATA
-                {
-                    tap.passing = length;
-                }
+                tap.passing = others(tap.input.filled())?;
             }
             if tap.passing > 0 && !tap.input.is_empty() {
                 let part = tap.passing.min(out.remaining()).min(tap.input.filled().len());
@@ -331,6 +343,11 @@ mod tests {
         let mut buffer = Buffer { bytes: vec![0; KEPT + 1], begin: 0, end: 0 };
         buffer.reset(0);
         assert_eq!(buffer.bytes.len(), ROOM);
+        let basin = Basin::default();
+        basin.lock().rows = Buffer { bytes: vec![0; ROOM], begin: 0, end: 6 };
+        let mut used = Buffer { bytes: vec![0; KEPT + 1], begin: 0, end: 0 };
+        assert!(basin.poll_take(&Context::from_waker(Waker::noop()), &mut used));
+        assert_eq!((used.bytes.len(), basin.lock().rows.bytes.len()), (ROOM, 0));
     }
 
     #[tokio::test]

@@ -82,13 +82,29 @@ impl Negotiate {
 
     async fn agree(self, mut socket: Socket) -> Result<Tap, Box<dyn std::error::Error + Send + Sync>> {
         let asks = self.negotiation == SslNegotiation::Postgres;
-        if self.mode == Tls::Disable || (asks && !ask(&mut socket).await?) {
+        if self.mode == Tls::Disable || (asks && !ask(&mut socket).await.map_err(Unanswered)?) {
             if self.mode == Tls::Require {
                 return Err("server does not support TLS".into());
             }
             return Ok(Tap::new(socket, self.basin));
         }
         Ok(Tap::new(Box::new(self.connector.connect(socket).await?), self.basin))
+    }
+}
+
+/// The server did not say whether it speaks TLS: to ask it for a connection without is no answer to that.
+#[derive(Debug)]
+pub(super) struct Unanswered(io::Error);
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the server does not say whether it speaks TLS")
+    }
+}
+
+impl std::error::Error for Unanswered {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
     }
 }
 

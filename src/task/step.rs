@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
+
 use super::{Task, gone};
 use crate::headers::Headers;
 use crate::lead::Lead;
 use crate::object::{Next, Object, Plan};
-use crate::poll::{Ages, Chunk, Guard, Sight, Stream, TableName, Work, sql};
-use crate::postgres::{Connection, Head};
+use crate::poll::{Guard, Sight, Stream, TableName, Work, sql};
+use crate::postgres::{Connection, Head, Rows};
 use crate::reading::Reading;
 use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
@@ -21,6 +23,7 @@ impl Task {
     pub(super) async fn try_step(&mut self, partition: i32, name: &TableName) -> Result<Duration> {
         let shared = Arc::clone(&self.shared);
         let connection = self.take_connection().await?;
+        self.companions.muster(&shared).await;
         let owner = self.owners.get_mut(&partition).ok_or_else(|| gone(name))?;
         let object = owner.objects.get_mut(name).ok_or_else(|| gone(name))?;
         let Some(work) = object.next() else {
@@ -101,20 +104,27 @@ impl Task {
         };
         let columns = guard.map_or(plan.encoder.select_list(), |guard| &guard.columns);
         let columns = lead.select() + columns;
-        let copied = Instant::now();
         let parts = |most: usize| match chunk {
             Some(chunk) if source.lock && !source.tree => chunk.parts(most, head.place.blocks),
-            _ => Vec::new(),
+            _ => chunk.into_iter().collect(),
         };
-        let wanted = parts(shared.config.source_connections.into()).len().saturating_sub(1);
-        let companions = self.companions.join(&shared, &connection, &source, work.window, &head, wanted).await?;
-        let copy = |chunk: Option<Chunk>, ages: Ages| {
-            sql::copy(&source, &columns, &work.conditions(chunk, &object.pending, &object.polling, ages))
+        let most = parts(shared.config.source_connections.into()).len().saturating_sub(1);
+        let companions = self.companions.join(&connection, &source, work.window, &head, most).await?;
+        if !companions.is_empty() {
+            tracing::debug!(object = %name, connections = companions.len() + 1, "side by side");
+        }
+        let mut of_each = parts(companions.len() + 1).into_iter();
+        let mut copy = |connection, ages| {
+            let conditions = work.conditions(of_each.next(), &object.pending, &object.polling, ages);
+            let sql = sql::copy(&source, &columns, &conditions);
+            async move { Connection::copy(connection, &sql).await }
         };
-        let parts = parts(companions.len() + 1);
-        let mut tuples = connection.copy(&copy(parts.first().copied().or(chunk), head.ages)).await?;
-        for ((companion, ages), part) in companions.iter().zip(parts.iter().skip(1)) {
-            tuples.beside(companion.copy(&copy(Some(*part), *ages)).await?);
+        let copied = Instant::now();
+        let own = copy(&connection, head.ages);
+        let theirs = companions.iter().map(|(companion, ages)| copy(companion, *ages));
+        let mut tuples = Rows::default();
+        for rows in try_join_all(std::iter::once(own).chain(theirs)).await? {
+            tuples.beside(rows);
         }
         let (topic, can_shrink) = (object.topic.clone(), object.can_shrink(&work));
         let mut reading = Reading {
@@ -149,9 +159,10 @@ impl Task {
                 return Err(Error::new(Kind::Changed, "the table was rewritten while it was read without a lock"));
             }
         }
-        self.companions.part(companions).await?;
         connection.commit().await?;
         self.connection = Some(connection);
+        let busy = u32::try_from(companions.len()).unwrap_or(0) + 1;
+        self.companions.part(companions).await;
         match chunk {
             Some(chunk) => {
                 object.pace = object.pace.after(copied.elapsed(), bytes, target);
@@ -162,7 +173,8 @@ impl Task {
         object.count(rows, bytes);
         object.count_letters(reading.unfit.letters);
         object.progress(&work, &source, &head, rows);
-        let took = began.elapsed();
+        // What each of them took.
+        let took = began.elapsed() * busy;
         object.spend(took);
         object.finish_if_done(self.moment.as_ref());
         Ok(took)

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use strandline::Kind;
 use strandline::config::{self, Secret};
 use strandline::poll::sql::Source;
 use strandline::poll::{Chunk, TableName, Tid, Window};
 use strandline::postgres::Connection;
+
+use strandline_testbed::{Database, Kafka, Pooler, Postgres, PostgresOptions};
 
 use crate::stage::{Stage, connect};
 use crate::topic::{committed, records};
@@ -63,6 +66,7 @@ async fn parts_of_a_chunk_lose_nothing_and_deliver_nothing_twice_while_rows_move
     }
     let (status, log) = running.stop();
     assert_eq!(status, Some(0), "{log}");
+    assert!(log.contains("connections=4") && !log.contains("not as many"), "{log}");
     stage.run_once();
 
     let mut delivered: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
@@ -98,7 +102,7 @@ async fn an_alter_table_that_queues_during_a_load_by_many_does_not_stop_it() {
     running.await_log("caught_up object=public.big");
     let (status, log) = running.stop();
     assert_eq!(status, Some(0), "{log}");
-    assert!(!log.contains("put off") && !log.contains("interrupted"), "{log}");
+    assert!(!log.contains("put off") && !log.contains("interrupted") && !log.contains("not as many"), "{log}");
     assert_eq!(records(&stage.kafka, &stage.topic("big")).len(), 300_000);
 }
 
@@ -111,24 +115,18 @@ async fn a_server_that_has_no_connection_left_is_read_with_those_there_are() {
     let url = stage.database.url.replace("postgres@", "few@");
     let log = stage.with_env(&["run", "--once", MANY], &[("STRANDLINE_DATABASE__URL", &url)]);
     let log = String::from_utf8_lossy(&log.stderr).into_owned();
-    assert!(log.contains("no further connection for a large table"), "{log}");
+    assert!(log.contains("not as many as source.connections"), "{log}");
     assert!(log.contains("too many connections for role"), "{log}");
     assert_eq!(records(&stage.kafka, &stage.topic("big")).len(), 100_000);
     client.batch_execute("DROP OWNED BY few; DROP ROLE few").await.unwrap();
 }
 
-/// `age()` counts from the id that was next when a transaction first asked: another transaction's ages are others, even in the
-/// same snapshot. A companion that went by the opener's would take the window's newest rows for newer ones, and lose them.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_companion_counts_the_windows_ages_for_itself() {
-    let stage = Stage::new("ages");
+/// The source of table `t`, and two connections.
+async fn pair(stage: &Stage) -> (Source, Connection, Connection) {
     let client = stage.client().await;
-    client.batch_execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap();
     let oid: u32 = client.query_one("SELECT 't'::regclass::oid", &[]).await.unwrap().get(0);
     let url = Some(Secret::new(stage.database.url.clone()));
     let database = config::Database { url, ..config::Database::default() };
-    let open = || Connection::open(&database, "ages");
-    let (leader, companion) = (open().await.unwrap(), open().await.unwrap());
     let name = TableName::new("public", "t");
     let source = Source {
         root: oid,
@@ -139,6 +137,61 @@ async fn a_companion_counts_the_windows_ages_for_itself() {
         tree: false,
         lock: true,
     };
+    let open = || Connection::open(&database, "pair");
+    (source, open().await.unwrap(), open().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_companion_does_not_queue_behind_an_alter_table_that_waits_for_the_opener() {
+    let stage = Stage::new("behind");
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int)").await.unwrap();
+    let (source, leader, companion) = pair(&stage).await;
+    let window = Window { from: 0, to: leader.moment().await.unwrap().snapshot.xmin };
+    let head = leader.open_chunk(&source, window).await.unwrap();
+    let exported = leader.export_snapshot().await.unwrap();
+    let alter = tokio::spawn(async move { client.batch_execute("ALTER TABLE t ADD COLUMN v int").await });
+    let watcher = stage.client().await;
+    let queued = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass";
+    while watcher.query_one(queued, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let began = Instant::now();
+    let error = companion.join_chunk(&exported, &source, window, &head).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Locked, "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(1), "it queued for {:?}", began.elapsed());
+    leader.commit().await.unwrap();
+    alter.await.unwrap().unwrap();
+}
+
+/// What happens:
+/// 1. the opener has the pooler's only server, and its lock;
+/// 2. the companion's head waits in the pooler for a server;
+/// 3. the opener would wait for the companion.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_with_one_server_is_read_by_one() {
+    let postgres = Postgres::start(PostgresOptions::default());
+    let own = postgres.create_database("one");
+    let pooler = Pooler::start(&postgres, "transaction", "default_pool_size = 1");
+    let client = connect(&own.url).await;
+    client.batch_execute(&table(100_000)).await.unwrap();
+    let pooled = Database { url: pooler.url(&own.name), name: own.name.clone() };
+    let stage = Stage::on("one", pooled, Kafka::shared().bootstrap());
+    let mut running = stage.run(&["--once", MANY]);
+    assert_eq!(running.wait(Duration::from_secs(40)), Some(0), "{}", running.log());
+    let log = running.log();
+    assert_eq!(log.matches("not as many as source.connections").count(), 1, "{log}");
+    assert_eq!(records(&stage.kafka, &stage.topic("big")).len(), 100_000);
+}
+
+/// `age()` counts from the id that was next when a transaction first asked: another transaction's ages are others, even in the
+/// same snapshot. A companion that went by the opener's would take the window's newest rows for newer ones, and lose them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_companion_counts_the_windows_ages_for_itself() {
+    let stage = Stage::new("ages");
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap();
+    let (source, leader, companion) = pair(&stage).await;
     let snapshot = leader.moment().await.unwrap().snapshot;
     let window = Window { from: 0, to: snapshot.xmin };
     let head = leader.open_chunk(&source, window).await.unwrap();
