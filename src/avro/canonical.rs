@@ -37,7 +37,10 @@ pub(super) fn of(transcoder: &Transcoder) -> Transcoder {
             let field = |step: &Step| Step { oid: step.oid, transcoder: of(&step.transcoder) };
             return Transcoder::Composite { fields: fields.iter().map(field).collect() };
         }
-        Transcoder::Unless { void, inner } => return Transcoder::Unless { void: *void, inner: Box::new(of(inner)) },
+        // Nothing becomes null: an infinity is the extreme, deep within an array too.
+        Transcoder::Unless { inner, .. } => return of(inner),
+        // The offset is a part of the value, which a moment in UTC has lost.
+        Transcoder::TimeTzUtc => return Transcoder::TimeTz,
         Transcoder::Refusing { void, inner } => {
             return Transcoder::Refusing { void: *void, inner: Box::new(of(inner)) };
         }
@@ -46,18 +49,31 @@ pub(super) fn of(transcoder: &Transcoder) -> Transcoder {
     Transcoder::Canonical(canonical)
 }
 
+/// Whether keys that PostgreSQL holds unequal may have the same bytes: what a person should know.
+pub(super) fn merges(transcoder: &Transcoder, type_: &str, typmod: i32) -> bool {
+    match transcoder {
+        Transcoder::NumericDouble | Transcoder::MoneyDouble { .. } | Transcoder::TimeTzMillis => true,
+        // Of a declared length the zeros that are left out are known.
+        Transcoder::Bits { trimmed } => *trimmed && type_ == "varbit",
+        Transcoder::TimeMillis | Transcoder::TimestampMillis => !(0..=3).contains(&typmod),
+        Transcoder::Array { element, .. } => merges(element, type_, typmod),
+        Transcoder::Unless { inner, .. } | Transcoder::Refusing { inner, .. } => merges(inner, type_, typmod),
+        _ => false,
+    }
+}
+
 impl Canonical {
     /// Appends the field's Avro form.
     pub(super) fn put(self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
         match self {
             Canonical::Float4 => {
                 let float = f32::from_be_bytes(sized(field)?);
-                let float = if float.is_nan() { f32::NAN } else { float + 0.0 };
+                let float = if float.is_nan() { f32::from_bits(0x7fc0_0000) } else { float + 0.0 };
                 out.extend_from_slice(&float.to_le_bytes());
             }
             Canonical::Float8 => {
                 let float = f64::from_be_bytes(sized(field)?);
-                let float = if float.is_nan() { f64::NAN } else { float + 0.0 };
+                let float = if float.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { float + 0.0 };
                 out.extend_from_slice(&float.to_le_bytes());
             }
             Canonical::Numeric => numeric::shortest_text(field, out)?,
@@ -66,7 +82,7 @@ impl Canonical {
                 text::interval(Interval::read(field)?.justified(), &mut printed);
                 put_text(printed.as_bytes(), out)?;
             }
-            Canonical::MicroDuration => put_long(Interval::read(field)?.justified().micros()?, out),
+            Canonical::MicroDuration => put_long(Interval::read(field)?.span()?, out),
             Canonical::Blanks => {
                 let length = field.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
                 put_text(field.get(..length).unwrap_or_default(), out)?;
@@ -115,6 +131,30 @@ mod tests {
     }
 
     #[test]
+    fn the_one_nan_has_bits_of_its_own_for_ever() {
+        assert_eq!(key(&Transcoder::Float4, &[0xff, 0xc0, 0, 1]), [0, 0, 0xc0, 0x7f]);
+        assert_eq!(key(&Transcoder::Float8, &[0xff, 0xf8, 0, 0, 0, 0, 0, 1]), [0, 0, 0, 0, 0, 0, 0xf8, 0x7f]);
+    }
+
+    /// With `infinity.handling.mode = "null"` all three were one key.
+    #[test]
+    fn infinities_and_null_within_an_array_are_three_keys() {
+        let void = super::super::transcode::Void::InfiniteTimestamp;
+        let element = Transcoder::Unless { void, inner: Box::new(Transcoder::Timestamp) };
+        let array = Transcoder::Array { element: Box::new(element), dimensions: 1 };
+        let of_one = |element: &[u8], length: i32| {
+            let words = [1_i32, 1, 1184, 1, 1, length];
+            [&words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>()[..], element].concat()
+        };
+        let keys = [
+            key(&array, &of_one(&i64::MAX.to_be_bytes(), 8)),
+            key(&array, &of_one(&i64::MIN.to_be_bytes(), 8)),
+            key(&array, &of_one(&[], -1)),
+        ];
+        assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2], "{keys:?}");
+    }
+
+    #[test]
     fn what_differs_keeps_its_own_key() {
         assert_ne!(key(&Transcoder::Float8, &1e-300_f64.to_be_bytes()), key(&Transcoder::Float8, &[0; 8]));
         assert_eq!(key(&Transcoder::Float8, &f64::NEG_INFINITY.to_be_bytes()), f64::NEG_INFINITY.to_le_bytes());
@@ -145,6 +185,12 @@ mod tests {
         same(&composite, &[&arrays[0], &arrays[1]]);
         let void = super::super::transcode::Void::NotFinite;
         same(&Transcoder::Unless { void, inner: Box::new(composite.clone()) }, &[&arrays[0], &arrays[1]]);
+        // In Debezium's microseconds, what has no months is the number that the value has.
+        assert_eq!(key(&Transcoder::MicroDuration, &interval(5, 40, 0)), {
+            let mut out = Vec::new();
+            Transcoder::MicroDuration.put(&interval(5, 40, 0), &mut out).unwrap();
+            out
+        });
         same(&Transcoder::Refusing { void, inner: Box::new(composite) }, &[&arrays[0], &arrays[1]]);
     }
 

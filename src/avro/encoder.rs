@@ -44,7 +44,7 @@ struct Step {
 impl Encoder {
     /// Chooses transcoders and writes the schemas.
     pub fn new(names: &RecordNames, description: &Description, settings: &Settings) -> Result<Encoder> {
-        let (field_names, warnings) = fields(&description.columns, names.adjustment);
+        let (field_names, mut warnings) = fields(&description.columns, names.adjustment);
         let mut records = Records::new(&names.namespace, names.adjustment);
         let mapped = description.columns.iter().map(|column| map(column, settings, &mut records));
         let mapped = mapped.collect::<Result<Vec<Mapped>>>().map_err(|error| error.object(&names.table))?;
@@ -59,6 +59,16 @@ impl Encoder {
                 defaults: nullable,
             })
         };
+        for at in &description.key {
+            if let (Some(column), Some(mapped)) = (description.columns.get(*at), mapped.get(*at))
+                && canonical::merges(&mapped.transcoder, &column.type_.name, column.typmod)
+            {
+                warnings.push(format!(
+                    "keys that differ may become the same: of column {} the form chosen keeps not all; columns.cast = [\"{}:text\"] does",
+                    column.name, column.name
+                ));
+            }
+        }
         let values: Vec<Field<'_>> = (0..mapped.len()).filter_map(|at| field(at, true)).collect();
         let keys: Vec<Field<'_>> = description.key.iter().filter_map(|at| field(*at, false)).collect();
         let key_schema = match keys.is_empty() {
@@ -259,7 +269,12 @@ impl Encoder {
             ),
             Bad::NoBit => (
                 "a bit string is empty, which the boolean that one bit becomes cannot say",
-                format!("set columns.cast = [\"{}:text\"] for it; {}", step.name, find("= ''")),
+                match step.transcoder {
+                    Transcoder::Array { .. } | Transcoder::Composite { .. } => {
+                        format!("set columns.cast = [\"{}:text\"] for it", step.name)
+                    }
+                    _ => format!("set columns.cast = [\"{}:text\"] for it; {}", step.name, find("= ''")),
+                },
             ),
             Bad::Null => ("a value is NULL in a column that is NOT NULL", find("IS NULL")),
         };

@@ -92,6 +92,18 @@ impl Interval {
         Interval { micros, days: (days % 30) as i64, months: (days / 30) as i64 }
     }
 
+    /// Microseconds as PostgreSQL compares intervals, a month counting 30 days; infinite intervals are the extremes.
+    pub(super) fn span(self) -> Result<i64, Bad> {
+        match self {
+            Interval::FOREVER => Ok(i64::MAX),
+            Interval::NEVER => Ok(i64::MIN),
+            Interval { micros, days, months } => {
+                let span = (i128::from(months) * 30 + i128::from(days)) * i128::from(DAY) + i128::from(micros);
+                i64::try_from(span).map_err(|_| Bad::TooLong)
+            }
+        }
+    }
+
     /// Microseconds, a month counting 30.4375 days; infinite intervals are the extremes.
     pub(super) fn micros(self) -> Result<i64, Bad> {
         const MONTH: i128 = 2_629_800_000_000;

@@ -241,17 +241,20 @@ has what the row holds. In a key
 
 - a numeric that travels as text has no zeros at the end of its fraction: `1.50` is `1.5`;
 - minus zero is zero, and every NaN the same;
-- an interval is carried into months of 30 days and days of 24 hours, as PostgreSQL compares it: `24:00:00` is `P1D`;
+- an interval is carried into months of 30 days and days of 24 hours, as PostgreSQL compares it: `24:00:00` is `P1D`; as
+  Debezium's microseconds a month counts 30 days;
+- an infinite date or timestamp is the extreme, whatever `infinity.handling.mode` says, and timetz keeps its offset;
 - a bpchar without a length has no blanks at its end,
 
 also as an element of an array or a field of a composite. PostgreSQL holds two timetz of one moment with different offsets unequal: they stay so.
 
 Not told as equal are citext, texts under a nondeterministic collation, numbers within jsonb (`1.0` and `1.00`), the zeros with a sign in
-pgvector's types, and what travels as text or JSON: numrange and ranges of floats or intervals, composites with such a field, whatever
+pgvector's types, what `columns.mask` hashes, and what travels as text or JSON: numrange and ranges of floats or intervals, composites with such a field, whatever
 `columns.cast` or `array.handling.mode` make text. Such a key should not be written in several forms.
 
-Unequal keys are the same bytes where the form chosen loses the difference: the bounds of an array; doubles for long numerics; milliseconds; timetz
-with `profile = "debezium"` or `"connect-jdbc"`; varbit of other lengths with `"debezium"`. `columns.cast` keeps it.
+Unequal keys are the same bytes where the form chosen loses the difference, which the log warns of where it can tell: doubles for long numerics
+and money, milliseconds, timetz with `profile = "connect-jdbc"`, varbit of other lengths with `"debezium"`; beside them the bounds of an array and what
+`columns.mask` cuts or hides. `columns.cast` keeps it.
 "#;
 
 fn markdown() -> String {

@@ -1,5 +1,7 @@
 //! pgvector's types.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::attribute::{Schema, avro, insert_before, semantic_record};
@@ -68,22 +70,29 @@ pub(super) fn sparse(field: &[u8], out: &mut Vec<u8>) -> Result<(), Bad> {
     if count > 0 {
         put_long(count as i64, out);
     }
+    let mut digits = String::new();
     for (index, float) in indices.iter().zip(floats) {
         let index = i32::from_be_bytes(*index);
         if !(0..dimensions).contains(&index) {
             return Err(Bad::Content);
         }
         put_long(i64::from(index) + 1, out);
-        out.extend_from_slice(&as_printed(f32::from_be_bytes(*float)).to_le_bytes());
+        out.extend_from_slice(&as_printed(f32::from_be_bytes(*float), &mut digits).to_le_bytes());
     }
     out.push(0);
     Ok(())
 }
 
 /// The double of a float's shortest decimal: Debezium reads what pgvector prints, and has 0.1 where the float widened would be
-/// 0.10000000149011612.
-fn as_printed(float: f32) -> f64 {
-    float.to_string().parse().unwrap_or_else(|_| f64::from(float))
+/// 0.10000000149011612. `digits` is room to print in.
+fn as_printed(float: f32, digits: &mut String) -> f64 {
+    const WHOLE: f32 = 16_777_216.0;
+    if float.abs() < WHOLE && float.fract() == 0.0 {
+        return f64::from(float);
+    }
+    digits.clear();
+    let printed = write!(digits, "{float}").ok().and_then(|()| digits.parse().ok());
+    printed.unwrap_or_else(|| f64::from(float))
 }
 
 fn dimensions(field: &[u8]) -> Result<&[u8], Bad> {
@@ -97,9 +106,10 @@ fn put_block(values: impl Iterator<Item = f32>, count: usize, double: bool, out:
     if count > 0 {
         put_long(count as i64, out);
     }
+    let mut digits = String::new();
     for value in values {
         match double {
-            true => out.extend_from_slice(&as_printed(value).to_le_bytes()),
+            true => out.extend_from_slice(&as_printed(value, &mut digits).to_le_bytes()),
             false => out.extend_from_slice(&value.to_le_bytes()),
         }
     }
@@ -151,7 +161,7 @@ mod tests {
         for (float, double) in
             [(0.1, 0.1), (-1.5, -1.5), (1e-45, 1e-45), (3.4028235e38, 3.4028235e38), (16_777_216.0, 16_777_216.0)]
         {
-            assert_eq!(as_printed(float).to_bits(), f64::to_bits(double), "{float}");
+            assert_eq!(as_printed(float, &mut String::new()).to_bits(), f64::to_bits(double), "{float}");
         }
     }
 
