@@ -373,7 +373,8 @@ mod tests {
         }
         assert_eq!(count, 3);
         drop((near, far));
-        (first.join().unwrap(), second.join().unwrap());
+        first.join().unwrap();
+        second.join().unwrap();
 
         let cut = message(b'd', ROW)[..8].to_vec();
         let (one, first) = copying(vec![message(b'd', ROW), end()]);
@@ -400,6 +401,7 @@ mod tests {
         assert!(count <= 2, "{count}");
         assert_eq!(error.kind(), Kind::Unreachable, "{error:?}");
         drop((near, far));
-        (first.join().unwrap(), second.join().unwrap());
+        first.join().unwrap();
+        second.join().unwrap();
     }
 }
