@@ -2,7 +2,7 @@
 //! log is made of, so that the loop knows nothing of terminals.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{Debug, Write as _};
+use std::fmt::{Debug, Display, Formatter, Write as _};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,13 +43,14 @@ struct State {
 struct Load {
     bar: ProgressBar,
     rows: u64,
+    rate: Rate,
 }
 
-/// Rows a second, over the last moments.
+/// Rows a second, over the last moments. None is known before the first of them has passed.
 struct Rate {
     since: Instant,
     rows: u64,
-    per_second: u64,
+    per_second: Option<u64>,
 }
 
 impl Default for Bars {
@@ -67,7 +68,6 @@ impl Bars {
     fn on(all: MultiProgress) -> Self {
         let line = all.add(ProgressBar::new_spinner());
         line.set_style(style("{spinner} {msg}", ProgressStyle::default_spinner()));
-        let rate = Rate { since: Instant::now(), rows: 0, per_second: 0 };
         let state = State {
             loads: BTreeMap::new(),
             line,
@@ -75,7 +75,7 @@ impl Bars {
             objects: BTreeSet::new(),
             failed: BTreeSet::new(),
             rows: 0,
-            rate,
+            rate: Rate::new(),
             held_back: None,
         };
         Bars(Arc::new(Screen { all, state: Mutex::new(state) }))
@@ -132,19 +132,18 @@ impl State {
         let load = self.loads.entry(object.clone()).or_insert_with(|| {
             let bar = all.insert_before(&self.line, ProgressBar::new(said.blocks));
             bar.set_style(load_style());
-            Load { bar, rows: 0 }
+            // What an earlier run has read is not this one's speed.
+            bar.set_position(said.read);
+            bar.reset_eta();
+            Load { bar, rows: 0, rate: Rate::new() }
         });
         load.rows += said.rows;
+        load.rate.add(said.rows);
         // The bars begin in one column, the names before them.
         load.bar.set_prefix(format!("{object:width$}"));
         load.bar.set_length(said.blocks);
         load.bar.set_position(said.read);
-        let seconds = load.bar.elapsed().as_secs_f64().max(0.001);
-        load.bar.set_message(format!(
-            "{} rows, {}/s",
-            HumanCount(load.rows),
-            HumanCount((load.rows as f64 / seconds) as u64)
-        ));
+        load.bar.set_message(format!("{} rows{}", HumanCount(load.rows), load.rate));
     }
 
     fn close(&mut self, object: &str) {
@@ -164,7 +163,7 @@ impl State {
         let _ = write!(text, " · {} rows", HumanCount(self.rows));
         // Between deltas nothing comes that could make a rate true.
         if !self.loads.is_empty() {
-            let _ = write!(text, ", {}/s", HumanCount(self.rate.per_second));
+            let _ = write!(text, "{}", self.rate);
         }
         if let Some(who) = &self.held_back {
             let _ = write!(text, " · held back by {}{who}", crate::cli::pid(who));
@@ -174,14 +173,25 @@ impl State {
 }
 
 impl Rate {
+    fn new() -> Rate {
+        Rate { since: Instant::now(), rows: 0, per_second: None }
+    }
+
     fn add(&mut self, rows: u64) {
         const OVER: Duration = Duration::from_secs(2);
         self.rows += rows;
         let elapsed = self.since.elapsed();
         if elapsed >= OVER {
-            self.per_second = (self.rows as f64 / elapsed.as_secs_f64()) as u64;
+            self.per_second = Some((self.rows as f64 / elapsed.as_secs_f64()) as u64);
             (self.rows, self.since) = (0, Instant::now());
         }
+    }
+}
+
+/// `, 310,000/s`, or nothing.
+impl Display for Rate {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        self.per_second.map_or(Ok(()), |rows| write!(out, ", {}/s", HumanCount(rows)))
     }
 }
 
@@ -298,8 +308,20 @@ mod tests {
         });
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[0].starts_with("public.orders  ━━━━━━━━━━━━"), "{shown}");
-        assert!(lines[0].contains(" 50 %  2,000 rows, "), "{shown}");
+        assert!(lines[0].contains(" 50 %  2,000 rows"), "{shown}");
         assert!(lines[1].contains("1 object(s), 1 loading · 2,000 rows"), "{shown}");
+    }
+
+    /// Found by looking: in its first instant a load made a million rows a second.
+    #[test]
+    fn a_rate_is_told_once_it_is_known() {
+        let mut rate = Rate::new();
+        rate.add(5_000);
+        assert_eq!(rate.to_string(), "");
+        rate.since = rate.since.checked_sub(Duration::from_secs(4)).unwrap();
+        rate.add(3_000);
+        let told = rate.to_string();
+        assert!(told.starts_with(", 1,9") || told.starts_with(", 2,000/s"), "{told}");
     }
 
     #[test]
