@@ -55,7 +55,7 @@ impl Encoder {
                 name,
                 column,
                 mapped,
-                nullable: nullable && (settings.all_nullable || !column.not_null || mapped.voids()),
+                nullable: nullable && (settings.all_nullable || !column.not_null || mapped.is_optional()),
                 defaults: nullable,
             })
         };
@@ -93,7 +93,7 @@ impl Encoder {
                 .zip(&mapped)
                 .map(|(column, mapped)| Step {
                     name: column.name.clone(),
-                    nullable: settings.all_nullable || !column.not_null || mapped.voids(),
+                    nullable: settings.all_nullable || !column.not_null || mapped.is_optional(),
                     not_null: column.not_null,
                     transcoder: mapped.transcoder.clone(),
                 })

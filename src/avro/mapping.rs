@@ -44,9 +44,11 @@ pub(super) struct Mapped {
 }
 
 impl Mapped {
-    /// Whether a value that is not NULL may become null.
-    pub(super) fn voids(&self) -> bool {
-        matches!(self.transcoder, Transcoder::Unless { .. })
+    /// Whether Avro has a union with null even if PostgreSQL lets no NULL in: a value may become null, or Debezium's schema
+    /// is optional by itself, as that of its `Geometry` is.
+    pub(super) fn is_optional(&self) -> bool {
+        use Transcoder::{Ewkb, Shape, Unless};
+        matches!(self.transcoder, Unless { .. } | Shape(_) | Ewkb { extensions: true })
     }
 }
 
