@@ -11,6 +11,7 @@ use crate::topic::records;
 mod debezium;
 mod keys;
 mod literals;
+mod sinks;
 
 use literals::{AS_TEXT, SINCE, TABLE, TYPES};
 

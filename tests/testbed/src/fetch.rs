@@ -25,15 +25,37 @@ pub fn home() -> PathBuf {
 
 /// A directory of Kafka's jars.
 pub fn kafka() -> PathBuf {
-    once(&format!("kafka-{KAFKA}"), |dir| {
+    let jars = [("org.apache.kafka", "kafka_2.13", KAFKA), ("org.apache.kafka", "kafka-tools", KAFKA)];
+    maven(&format!("kafka-{KAFKA}"), &jars)
+}
+
+/// A directory of the jars of Kafka Connect, its sink into a file, and an Avro converter.
+pub fn connect() -> PathBuf {
+    let jars = [
+        ("org.apache.kafka", "connect-runtime", KAFKA),
+        ("org.apache.kafka", "connect-file", KAFKA),
+        ("io.apicurio", "apicurio-registry-utils-converter", APICURIO),
+        // The converter asks for an older one than Connect's data binding stands.
+        ("com.fasterxml.jackson.core", "jackson-core", "2.19.0"),
+    ];
+    maven(&format!("connect-{KAFKA}"), &jars)
+}
+
+/// A directory of these jars, what they need, and a logger.
+fn maven(name: &str, artifacts: &[(&str, &str, &str)]) -> PathBuf {
+    once(name, |dir| {
         need("mvn", "maven");
+        let logger = ("org.slf4j", "slf4j-simple", "1.7.36");
+        let dependency = |(group, artifact, version): &(&str, &str, &str)| {
+            format!(
+                "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>"
+            )
+        };
+        let dependencies: String = artifacts.iter().chain([&logger]).map(dependency).collect();
         let pom = format!(
             "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
-             <groupId>strandline</groupId><artifactId>testbed</artifactId><version>1</version><packaging>pom</packaging><dependencies>\
-             <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA}</version></dependency>\
-             <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{KAFKA}</version></dependency>\
-             <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>\
-             </dependencies></project>"
+             <groupId>strandline</groupId><artifactId>testbed</artifactId><version>1</version><packaging>pom</packaging>\
+             <dependencies>{dependencies}</dependencies></project>"
         );
         std::fs::write(dir.join("pom.xml"), pom).expect("pom.xml");
         run(Command::new("mvn")

@@ -4,6 +4,7 @@
 //! Test support may panic: a server that cannot be had is a failed test that says what to install.
 
 mod chaos;
+mod connect;
 mod fetch;
 mod kafka;
 mod pooler;
@@ -15,6 +16,7 @@ mod standby;
 mod standin;
 
 pub use chaos::{Chaos, Weather};
+pub use connect::Connect;
 pub use kafka::{Kafka, KafkaOptions};
 pub use pooler::Pooler;
 pub use postgres::{Database, Postgres, PostgresOptions};
@@ -27,6 +29,7 @@ pub use standin::{Broker, registry_in_memory};
 /// Fetches everything now, so that no test waits for it.
 pub fn fetch_all() {
     fetch::kafka();
+    fetch::connect();
     fetch::registry();
     fetch::postgres();
     fetch::sshd();
