@@ -39,6 +39,8 @@ pub struct Object {
     pub table: FoundTable,
     /// What Kafka has committed.
     pub committed: Option<Watermark>,
+    /// What is being committed, if its transaction is.
+    pub committing: Option<Watermark>,
     /// What the open transaction will commit, steps included that nobody has seen yet.
     pub pending: Watermark,
     /// How rows are encoded; `None`: not looked at yet.
@@ -129,6 +131,7 @@ impl Object {
             topic: choice.topic,
             table: choice.table,
             pending: stored.clone().unwrap_or(fresh),
+            committing: None,
             committed: stored,
             plan: None,
             pace: Pace::default(),
@@ -469,6 +472,7 @@ impl Object {
     /// The open transaction is given up: back to what Kafka holds.
     pub fn take_back(&mut self, fresh: impl FnOnce() -> Watermark) {
         self.pending = self.committed.clone().unwrap_or_else(fresh);
+        self.committing = None;
         self.sweep = None;
         self.changes = None;
         self.ahead.clear();

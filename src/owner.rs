@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::kafka::{Claim, OffsetRecord, OffsetsTopic, Producer, Stored};
+use crate::kafka::{Claim, Commit, OffsetRecord, OffsetsTopic, Producer, Stored};
 use crate::lookback::Delivered;
 use crate::object::Object;
 use crate::poll::{CHUNK_BYTES, Choice, Moment, Reading, TableName, Watermark};
@@ -37,12 +37,33 @@ pub struct Owner {
     signed: Claim,
     /// When the open transaction got its first record.
     open: Option<Instant>,
+    /// The one before it, while it is being committed.
+    closing: Option<Closing>,
     /// What the open transaction holds.
     pub rows: u64,
     /// Bytes of keys and values in the open transaction.
     pub bytes: u64,
     /// When progress was last committed.
     pub committed_at: Instant,
+}
+
+/// A transaction that is being committed.
+struct Closing {
+    commit: Commit,
+    opened: Instant,
+    began: Instant,
+    rows: u64,
+    bytes: u64,
+}
+
+/// What a commit brought Kafka.
+pub struct Committed {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// From the commit's beginning on.
+    pub took: Duration,
 }
 
 impl Owner {
@@ -78,6 +99,7 @@ impl Owner {
             stored: offsets,
             signed: shared.claim(),
             open: None,
+            closing: None,
             rows: 0,
             bytes: 0,
             committed_at: Instant::now(),
@@ -103,6 +125,7 @@ impl Owner {
             stored: BTreeMap::new(),
             signed: shared.claim(),
             open: None,
+            closing: None,
             rows: 0,
             bytes: 0,
             committed_at: Instant::now(),
@@ -131,7 +154,7 @@ impl Owner {
         let failures: Vec<String> = self.failures().collect();
         let failed = (!failures.is_empty()).then(|| failures.join("\n"));
         let claim = Claim { stopped, failed, ..self.signed.clone() };
-        if self.open.is_some() || claim == self.signed {
+        if self.open.is_some() || self.closing.is_some() || claim == self.signed {
             return Ok(());
         }
         let record = self.signature(&shared.config.name, &claim);
@@ -245,6 +268,12 @@ impl Owner {
         self.open.is_some() || self.objects.values().any(|object| object.failed.is_none() && object.is_dirty())
     }
 
+    /// The object whose topic Kafka refuses, and why.
+    pub fn refused(&mut self) -> Option<(&mut Object, Error)> {
+        let (topic, why) = self.producer.refusal()?;
+        self.objects.values_mut().find(|object| object.topic == topic).map(|object| (object, why))
+    }
+
     /// A query's cursor has come so far: stored with the rows delivered up to here.
     pub fn look_back(&mut self, object: &TableName, delivered: &Delivered) {
         if let Some(object) = self.objects.get_mut(object) {
@@ -253,13 +282,21 @@ impl Owner {
         }
     }
 
-    /// Commits rows and watermarks together. What is believed in memory moves only after it.
-    pub fn commit(&mut self, offsets: &OffsetsTopic, timeout: Duration) -> Result<()> {
-        let dirty = |object: &&mut Object| object.failed.is_none() && object.is_dirty();
+    /// Commits rows and watermarks together, and waits for it.
+    pub fn commit(&mut self, offsets: &OffsetsTopic) -> Result<()> {
+        self.settle(offsets)?;
+        self.begin_commit(offsets)?;
+        self.settle(offsets).map(drop)
+    }
+
+    /// Begins to commit rows and watermarks together. What is read from here on is the next transaction's; one at a time is
+    /// committed, so [`Owner::settle`] comes first.
+    pub fn begin_commit(&mut self, offsets: &OffsetsTopic) -> Result<()> {
+        let is_dirty = |object: &&mut Object| object.failed.is_none() && object.is_dirty();
         let records: Vec<OffsetRecord> = self
             .objects
             .values_mut()
-            .filter(dirty)
+            .filter(is_dirty)
             .flat_map(|object| object.records(&self.connector))
             .map(|(key, value)| OffsetRecord { partition: self.partition, key, value })
             .collect();
@@ -267,11 +304,34 @@ impl Owner {
             return Ok(());
         }
         self.begin_once()?;
-        self.producer.commit(offsets, &records, timeout)?;
-        self.open = None;
-        for object in self.objects.values_mut().filter(dirty) {
-            object.committed = Some(object.pending.clone());
+        tracing::debug!(partition = self.partition, rows = self.rows, bytes = self.bytes, "committing");
+        let commit = self.producer.begin_commit(offsets, &records, PATIENCE)?;
+        for object in self.objects.values_mut().filter(is_dirty) {
+            object.committing = Some(object.pending.clone());
             object.read_until = None;
+        }
+        let began = Instant::now();
+        self.closing = Some(Closing {
+            commit,
+            opened: self.open.take().unwrap_or(began),
+            began,
+            rows: std::mem::take(&mut self.rows),
+            bytes: std::mem::take(&mut self.bytes),
+        });
+        Ok(())
+    }
+
+    /// Waits until Kafka has what is being committed, if anything is. What is believed in memory moves only now.
+    pub fn settle(&mut self, offsets: &OffsetsTopic) -> Result<Option<Committed>> {
+        let Some(Closing { commit, opened, began, rows, bytes }) = self.closing.take() else { return Ok(None) };
+        if let Err(error) = self.producer.settle(commit, offsets) {
+            // It is still open, and what came behind it goes down with it.
+            self.open = Some(opened);
+            return Err(error);
+        }
+        for object in self.objects.values_mut() {
+            let Some(committed) = object.committing.take() else { continue };
+            object.committed = Some(committed);
             if let Some(delivered) = &mut object.delivered {
                 delivered.stored();
                 object.void = false;
@@ -279,18 +339,20 @@ impl Owner {
             object.delivered_before.clone_from(&object.delivered);
         }
         self.committed_at = Instant::now();
-        (self.rows, self.bytes) = (0, 0);
-        Ok(())
+        Ok(Some(Committed { rows, bytes, took: began.elapsed() }))
     }
 
-    /// Gives the open transaction up: nobody sees its rows, and every object goes back to what is committed.
-    pub fn abort(&mut self, moment: &Moment, timeout: Duration) -> Result<()> {
+    /// Gives the open transaction up: nobody sees its rows, and every object goes back to what is committed. One that is being
+    /// committed is waited for, as nobody could tell what became of it.
+    pub fn abort(&mut self, moment: &Moment, offsets: &OffsetsTopic) -> Result<()> {
+        let settled = self.settle(offsets).map(drop);
         let open = self.open.take().is_some();
         (self.rows, self.bytes) = (0, 0);
         for object in self.objects.values_mut() {
             let (reading, table) = (object.reading(), object.table.oid);
             object.take_back(|| Watermark::new(reading, table, moment));
         }
-        if open { self.producer.abort(timeout) } else { Ok(()) }
+        settled?;
+        if open { self.producer.abort(PATIENCE) } else { Ok(()) }
     }
 }

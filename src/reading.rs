@@ -9,7 +9,7 @@ use crate::lead::{self, Lead, Led};
 use crate::letter::Letter;
 use crate::lookback::LookingBack;
 use crate::object::Plan;
-use crate::owner::{Owner, PATIENCE};
+use crate::owner::Owner;
 use crate::poll::{CHUNK_BYTES, TableName};
 use crate::postgres::{Connection, Rows};
 use crate::unfit::{Fate, Odd, TRUNCATED, Unfit};
@@ -114,7 +114,7 @@ impl Reading<'_> {
                         owner.look_back(&self.object, looking_back.settle(false));
                         looking_back.stored();
                     }
-                    owner.commit(&self.shared.offsets, PATIENCE)?;
+                    owner.commit(&self.shared.offsets)?;
                 }
                 let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
                 if too_much && self.can_shrink {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::avro::Settings;
 use crate::kafka::Batch;
 use crate::object::Object;
-use crate::owner::{Owner, PATIENCE};
+use crate::owner::Owner;
 use crate::poll::{Choice, Duty, Moment, Running, TableName, choose};
 use crate::postgres::Connection;
 use crate::retry::{Answer, Delays, answer};
@@ -21,14 +21,11 @@ use crate::{Error, Kind, Result, kafka};
 use companions::Companions;
 
 mod begin;
+mod commit;
 mod companions;
 mod query;
 mod step;
 
-/// Windows in which nothing was found are stored with the next rows, at the end, or after this long.
-const EMPTY_WINDOWS: Duration = Duration::from_secs(60);
-/// How long to wait for the log to reach the disk before the first commit of a sweep.
-const FLUSH: Duration = Duration::from_secs(1);
 /// From when on somebody else's open transaction is worth a line.
 const HELD_BACK: Duration = Duration::from_secs(10);
 
@@ -156,6 +153,8 @@ impl Task {
     // ---- look: what does the server say, and what is there to read? ----
 
     async fn look(&mut self) -> Result<()> {
+        // A look may change what is believed of every object.
+        self.settle_all()?;
         let connection = self.take_connection().await?;
         // Before the snapshot: a transaction that begins later writes cursors above what is seen now.
         let with_cursor = |object: &Object| object.polling.mode.cursor().is_some() && object.query.is_none();
@@ -236,7 +235,7 @@ impl Task {
         for owner in self.owners.values_mut() {
             let differs = |object: &Object| object.pending.markers != moment.markers;
             if owner.open_for().is_some() && owner.objects.values().any(differs) {
-                owner.abort(moment, PATIENCE)?;
+                owner.abort(moment, &self.shared.offsets)?;
             }
             for object in owner.objects.values_mut() {
                 object.judge(moment, lag);
@@ -278,10 +277,17 @@ impl Task {
     }
 
     async fn step(&mut self, partition: i32, name: &TableName) -> Result<()> {
+        let is_query = self.object(partition, name).is_some_and(|object| object.query.is_some());
+        if is_query {
+            // What it has delivered of late moves with each of its rows.
+            self.settle(partition)?;
+        }
         let before = self.owners.get(&partition).map_or(0, |owner| owner.rows);
-        let object = self.owners.get(&partition).and_then(|owner| owner.objects.get(name));
-        let is_query = object.is_some_and(|object| object.query.is_some());
-        let load = object.and_then(|object| object.sweep.as_ref()).is_some_and(|clock| clock.load);
+        let Some(clock) = self.object(partition, name).and_then(|object| object.sweep.as_ref()) else {
+            // It was taken back.
+            return Ok(());
+        };
+        let load = clock.load;
         let closer = self.closer.len();
         let result = match is_query {
             true => self.try_query(partition, name).await,
@@ -297,6 +303,9 @@ impl Task {
             Err(error) => error,
         };
         let Some(owner) = self.owners.get_mut(&partition) else { return Err(error) };
+        if error.kind() == Kind::Topic && owner.refused().is_some_and(|(object, _)| object.name != *name) {
+            return self.refused(partition, error);
+        }
         let Some(object) = owner.objects.get_mut(name) else { return Err(error) };
         let error = self.shared.name_successor(partition, error);
         let error = if error.object_name().is_some() { error } else { error.object(name.to_string()) };
@@ -329,108 +338,6 @@ impl Task {
         if half_sent { self.take_back(partition) } else { Ok(()) }
     }
 
-    // ---- commit: rows and watermarks in one Kafka transaction ----
-
-    async fn commit_due(&mut self) -> Result<()> {
-        let due: Vec<i32> = self.owners.values().filter(|owner| owner.is_full()).map(|owner| owner.partition).collect();
-        for partition in due {
-            self.commit(partition).await?;
-        }
-        Ok(())
-    }
-
-    /// Commits whatever is open; at the end, and now and then, empty windows too.
-    async fn commit_all(&mut self, last: bool) -> Result<()> {
-        let due = |owner: &Owner| {
-            owner.open_for().is_some() || ((last || owner.committed_at.elapsed() >= EMPTY_WINDOWS) && owner.is_dirty())
-        };
-        let due: Vec<i32> = self.owners.values().filter(|owner| due(owner)).map(|owner| owner.partition).collect();
-        for partition in due {
-            self.commit(partition).await?;
-        }
-        for owner in self.owners.values_mut() {
-            owner.tell_failures(&self.shared)?;
-        }
-        Ok(())
-    }
-
-    /// Everything is committed already, so a failure here costs nothing but the word.
-    fn sign_out(&mut self) {
-        for owner in self.owners.values_mut() {
-            if let Err(error) = owner.sign_out(&self.shared) {
-                tracing::debug!(partition = owner.partition, error = %error, "could not sign out");
-            }
-        }
-    }
-
-    async fn commit(&mut self, partition: i32) -> Result<()> {
-        self.confirm(partition).await?;
-        let Some(owner) = self.owners.get_mut(&partition) else { return Ok(()) };
-        let (rows, bytes, began) = (owner.rows, owner.bytes, Instant::now());
-        match owner.commit(&self.shared.offsets, PATIENCE) {
-            Ok(()) => {
-                tracing::debug!(partition, rows, bytes, took = ?began.elapsed(), "committed");
-                self.delivered.rows += rows;
-                self.delivered.bytes += bytes;
-                Ok(())
-            }
-            Err(error) => {
-                let refused = owner.producer.failed_topic();
-                let object = refused.and_then(|topic| owner.objects.values_mut().find(|object| object.topic == topic));
-                let Some(object) = object else { return Err(self.shared.name_successor(partition, error)) };
-                let config = &self.shared.config;
-                let largest = object.plan.as_ref().map_or(0, |plan| plan.largest);
-                if self.shared.admin.largest(&config.kafka, &object.topic)? < largest {
-                    tracing::warn!(object = %object.name, topic = %object.topic, "the topic takes less than it did: its rows are judged anew");
-                    object.plan = None;
-                    return self.take_back(partition);
-                }
-                tracing::error!(object = %object.name, topic = %object.topic, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed");
-                object.failed = Some(error.object(object.name.to_string()));
-                self.take_back(partition)
-            }
-        }
-    }
-
-    /// Waits, not for long, until the log is on disk as far as the sweeps to be committed reach into it: until then a crash
-    /// of the server could take rows back that we publish. What is not confirmed now may be by a later look.
-    async fn confirm(&mut self, partition: i32) -> Result<()> {
-        // With --once there is no later look: what stays unconfirmed is loaded again if the server restarts before the next run.
-        let patience = if self.shared.once { FLUSH } else { Duration::ZERO };
-        let deadline = (self.looked_at + FLUSH).max(Instant::now() + patience);
-        let unconfirmed = |owner: &Owner| {
-            owner.rows > 0
-                && owner.objects.values().any(|object| {
-                    object.is_dirty() && (object.read_until.is_some() || !object.pending.history.is_confirmed())
-                })
-        };
-        while self.owners.get(&partition).is_some_and(unconfirmed) {
-            let connection = self.take_connection().await?;
-            let moment = connection.moment().await?;
-            self.connection = Some(connection);
-            if self.moment.as_ref().is_none_or(|known| known.markers != moment.markers) {
-                return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
-            }
-            for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
-                object.pending.history.confirm(moment.flushed);
-                object.read_until = object.read_until.filter(|lsn| *lsn > moment.flushed);
-            }
-            if Instant::now() >= deadline || self.shared.stop.is_cancelled() {
-                break;
-            }
-            if self.owners.get(&partition).is_some_and(unconfirmed) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_back(&mut self, partition: i32) -> Result<()> {
-        let (Some(owner), Some(moment)) = (self.owners.get_mut(&partition), &self.moment) else { return Ok(()) };
-        self.next_look = Instant::now();
-        owner.abort(moment, PATIENCE).map_err(|error| self.shared.name_successor(partition, error))
-    }
-
     // ---- failures, waiting, the end ----
 
     /// Waits a failure out, or ends the task with it.
@@ -453,7 +360,7 @@ impl Task {
         } else if let Some(moment) = &self.moment {
             let mut broken = Vec::new();
             for owner in self.owners.values_mut() {
-                if let Err(error) = owner.abort(moment, PATIENCE) {
+                if let Err(error) = owner.abort(moment, &self.shared.offsets) {
                     let error = self.shared.name_successor(owner.partition, error);
                     if error.kind() == Kind::Fenced {
                         return Err(error);
@@ -487,6 +394,15 @@ impl Task {
         }
     }
 
+    /// Everything is committed already, so a failure here costs nothing but the word.
+    fn sign_out(&mut self) {
+        for owner in self.owners.values_mut() {
+            if let Err(error) = owner.sign_out(&self.shared) {
+                tracing::debug!(partition = owner.partition, error = %error, "could not sign out");
+            }
+        }
+    }
+
     /// Whether `--once` has nothing left to do.
     fn is_finished(&self) -> bool {
         let Some(goal) = self.goal else { return false };
@@ -504,6 +420,10 @@ impl Task {
             Settings { money_scale: session.money_scale, handling: self.shared.config.handling, ..Settings::default() };
         tracing::info!(version = session.version, role = %session.role, address = %session.address, "connected to PostgreSQL");
         Ok(connection)
+    }
+
+    fn object(&self, partition: i32, name: &TableName) -> Option<&Object> {
+        self.owners.get(&partition)?.objects.get(name)
     }
 
     fn objects(&self) -> impl Iterator<Item = &Object> {

@@ -18,5 +18,5 @@ pub use claim::Claim;
 pub use letters::{Found, read_to_end};
 pub use murmur2::partition as murmur2_partition;
 pub use offsets::{OffsetsTopic, Stored, Waiting, bucket_key, bucket_of, key};
-pub use producer::{Append, OffsetRecord, Producer};
+pub use producer::{Append, Commit, OffsetRecord, Producer};
 pub use topics::{Admin, Seen};

@@ -3,6 +3,7 @@
 //! One row costs a copy and a few bytes of framing; compression, checksum, request and answer are a batch's. The face is
 //! narrow (append, commit, abort), and everything that waits does so here, with a deadline.
 
+mod commit;
 mod compression;
 mod failure;
 mod identity;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::commit::Commit;
 use self::compression::Codec;
 use self::failure::Failure;
 use self::identity::Identity;
@@ -27,7 +29,6 @@ use self::records::Records;
 use self::sender::{Command, Sender};
 use super::batch::Batch;
 use super::murmur2;
-use super::offsets::OffsetsTopic;
 use super::wire::Cluster;
 use crate::config::{Config, Kafka};
 use crate::{Error, Kind, Result};
@@ -249,62 +250,6 @@ impl Producer {
         self.unsent = 0;
     }
 
-    /// Exactly once: the offsets go into the same transaction, which is then committed. A commit whose answer was lost is
-    /// asked for again, as its outcome is unknown, until `timeout`. At least once: the offsets go after the rows are
-    /// acknowledged.
-    ///
-    /// A topic that was deleted does not answer, like a broker that is away: `topic` is looked for after a silence.
-    pub fn commit(&mut self, topic: &OffsetsTopic, offsets: &[OffsetRecord], timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
-        self.push();
-        if !self.exactly_once {
-            self.settle(topic, deadline)?;
-        }
-        let name: Arc<str> = topic.name.as_str().into();
-        let now = now();
-        let mut by_partition: HashMap<i32, Records> = HashMap::new();
-        for offset in offsets {
-            let records = by_partition.entry(offset.partition).or_default();
-            let size = Records::most(offset.key.len(), offset.value.as_ref().map_or(0, Vec::len), &[]);
-            if !records.is_empty() && records.size() + size > self.batch_size {
-                send(&self.queue, &self.commands, (Arc::clone(&name), offset.partition), std::mem::take(records));
-            }
-            records.push(Some(&offset.key), offset.value.as_deref(), &[], now);
-        }
-        for (partition, records) in by_partition {
-            send(&self.queue, &self.commands, (Arc::clone(&name), partition), records);
-        }
-        self.settle(topic, deadline)
-    }
-
-    /// Waits until all is acknowledged, and the transaction committed.
-    fn settle(&mut self, topic: &OffsetsTopic, deadline: Instant) -> Result<()> {
-        let answer = self.ask(Command::Commit)?;
-        let mut patience = Self::SILENCE;
-        loop {
-            match self.within(&answer, patience.min(deadline.saturating_duration_since(Instant::now()))) {
-                Some(Err(error)) if error.kind() == Kind::Kafka => {
-                    topic.look_for()?;
-                    return Err(error);
-                }
-                Some(answer) => return answer,
-                None if Instant::now() >= deadline => {
-                    let waiting = self.queue.lock().records;
-                    return Err(match waiting {
-                        0 => self.hindered("the transaction could not be committed"),
-                        _ => self.hindered(&format!("Kafka did not acknowledge {waiting} records in time")),
-                    });
-                }
-                None => topic.look_for()?,
-            }
-            patience = (patience * 2).min(Self::MOST_SILENCE);
-        }
-    }
-
-    /// After how long without an answer the offsets topic is looked for.
-    const SILENCE: Duration = Duration::from_secs(1);
-    const MOST_SILENCE: Duration = Duration::from_secs(8);
-
     /// Gives the open transaction up, with all that is queued.
     pub fn abort(&mut self, timeout: Duration) -> Result<()> {
         // What is under way must be answered for: a batch that arrives after the end would be part of no transaction, or
@@ -319,10 +264,10 @@ impl Producer {
             .unwrap_or_else(|| Err(self.hindered("the transaction could not be aborted")))
     }
 
-    /// The topic of a record that Kafka refused for a reason that lasts.
-    pub fn failed_topic(&self) -> Option<String> {
+    /// The topic that Kafka takes no records for, for a reason that lasts, and why.
+    pub fn refusal(&self) -> Option<(String, Error)> {
         match self.queue.lock().failed.as_ref()? {
-            Failure::Topic(topic, _) => Some(topic.clone()),
+            failed @ Failure::Topic(topic, _) => Some((topic.clone(), failed.error())),
             _ => None,
         }
     }

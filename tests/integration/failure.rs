@@ -1,11 +1,13 @@
 //! Servers that stop, instances that hang, history that is lost.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use strandline_testbed::{Kafka, Postgres, PostgresOptions};
+use strandline_testbed::{Kafka, Postgres, PostgresOptions, Weather};
 
+use crate::faults::{Server, Servers};
 use crate::stage::{Stage, connect, until};
 use crate::topic::{raw, records};
 
@@ -236,4 +238,53 @@ async fn the_wrap_of_transaction_ids_is_crossed() {
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 1200, "nothing twice");
+}
+
+/// What happens:
+/// 1. a transaction is being committed, which takes its time, and the next rows are read meanwhile;
+/// 2. among them is one that fails its object, so what was sent of the open transaction is taken back.
+///
+/// The one before is Kafka's to decide: to go back behind it too would send its rows twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_fails_while_a_commit_is_under_way_takes_back_nothing_that_is_committed() {
+    const ROWS: i64 = 40_000;
+    const BAD: i64 = 5;
+    let servers = Servers::start();
+    let stage = Stage::on("behind", servers.postgres.create_database("behind"), servers.kafka.bootstrap());
+    // One transaction for all, of a quarter of a second.
+    servers.configure(&stage, "offset.storage.partitions = 1");
+    let client = stage.client().await;
+    // The later, the longer.
+    let bad = (1..=BAD).map(|at| {
+        let last = at * 15_000;
+        format!(
+            "CREATE TABLE bad{at} (id int PRIMARY KEY, n numeric(8,2)); INSERT INTO bad{at} \
+             SELECT i, CASE WHEN i < {last} THEN i ELSE 'NaN'::numeric END FROM generate_series(1, {last}) i;"
+        )
+    });
+    let bad: String = bad.collect();
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE good (id int PRIMARY KEY, v text); \
+             INSERT INTO good SELECT i, repeat(md5(i::text), 4) FROM generate_series(1, {ROWS}) i; {bad}"
+        ))
+        .await
+        .unwrap();
+    servers.proxy(Server::Kafka).set(Weather::Slow(4_000_000));
+    let mut running = stage.run(&[
+        "--set=kafka.transaction.timeout.ms=1000",
+        "--set=kafka.compression.type=none",
+        "--set=kafka.queue.buffering.max.kbytes=256",
+        // A look waits for what is being committed.
+        "--set=poll.interval=5s",
+    ]);
+    running.await_log("caught_up object=public.good");
+    until("the failures", Duration::from_secs(90), || running.log().matches("object failed").count() == BAD as usize);
+    let (_, log) = running.stop();
+    let ids: Vec<i64> = records(&stage.kafka, &stage.topic("good")).iter().map(|record| record.long("id")).collect();
+    let each: BTreeSet<i64> = ids.iter().copied().collect();
+    assert_eq!((ids.len(), each.len()), (ROWS as usize, ROWS as usize), "{log}");
+    let meanwhile = log.split("committing").filter_map(|commit| commit.split_once("committed"));
+    let failed = meanwhile.filter(|(meanwhile, _)| meanwhile.contains("object failed")).count();
+    assert!(failed > 0, "no row failed while a commit was under way:\n{log}");
 }

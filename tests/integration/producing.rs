@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use strandline::kafka::murmur2_partition;
+use strandline::config::{self, Sources};
+use strandline::kafka::{Admin, Append, Batch, OffsetsTopic, Producer, murmur2_partition};
+use strandline_testbed::{Kafka, Postgres};
 
 use crate::stage::{Stage, until};
 use crate::topic::{committed, raw, records};
@@ -122,4 +124,69 @@ async fn a_transaction_that_outlived_its_timeout_is_sent_again_and_nobody_is_sai
     let all = raw(&stage.kafka, &stage.topic("t"));
     let keys: BTreeSet<&[u8]> = all.iter().filter_map(|record| record.key.as_deref()).collect();
     assert_eq!((all.len(), keys.len()), (rows as usize, rows as usize));
+}
+
+/// What happens:
+/// 1. a commit is asked for, and the broker takes its time;
+/// 2. the next rows are appended meanwhile;
+/// 3. the commit ends, and its process dies.
+///
+/// The next rows are in no transaction that anybody sees. Within the one before they would be there without their watermark,
+/// and come again with the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_while_a_commit_is_under_way_is_the_next_transactions() {
+    const TIME: Duration = Duration::from_secs(30);
+    let kafka = Kafka::start();
+    let stage = Stage::on("behind", Postgres::shared().create_database("behind"), kafka.bootstrap());
+    let config = config::load(&Sources { file: stage.config(), environment: Vec::new(), set: Vec::new() }).unwrap();
+    let admin = Admin::new(&config.kafka, &config.name).unwrap();
+    let offsets = OffsetsTopic::ensure(&admin, &config.offset_storage).await.unwrap();
+    let topic = stage.topic("t");
+    admin.ensure(&config.topic, &topic).await.unwrap();
+    let mut producer = Producer::of(&config, 0).unwrap();
+    tokio::task::block_in_place(|| {
+        producer.init(TIME).unwrap();
+        append(&mut producer, &topic, b"first");
+        kafka.pause();
+        let commit = producer.begin_commit(&offsets, &[], TIME).unwrap();
+        append(&mut producer, &topic, b"second");
+        kafka.resume();
+        producer.settle(commit, &offsets).unwrap();
+        assert_eq!(texts(&stage, &topic), ["first"]);
+        producer.commit(&offsets, &[], TIME).unwrap();
+        assert_eq!(texts(&stage, &topic), ["first", "second"]);
+        kafka.pause();
+        append(&mut producer, &topic, b"third");
+        let commit = producer.begin_commit(&offsets, &[], TIME).unwrap();
+        append(&mut producer, &topic, b"fourth");
+        kafka.resume();
+        producer.settle(commit, &offsets).unwrap();
+        drop(producer);
+        Producer::of(&config, 0).unwrap().init(TIME).unwrap();
+        assert_eq!(texts(&stage, &topic), ["first", "second", "third"]);
+    });
+}
+
+/// A record that fills more than one batch with its fellows, so that it is under way without a commit.
+fn append(producer: &mut Producer, topic: &str, text: &[u8]) {
+    producer.begin().unwrap();
+    let mut batch = Batch::default();
+    for _ in 0..3 {
+        let (_, value) = batch.buffers();
+        value.extend(text);
+        value.resize(value.len() + (200 << 10), b' ');
+        batch.finish();
+    }
+    until("room in the queue", Duration::from_secs(30), || {
+        batch.is_empty() || producer.append(topic, &mut batch).unwrap() == Append::Queued
+    });
+}
+
+/// The texts of a topic's committed records, each once.
+fn texts(stage: &Stage, topic: &str) -> Vec<String> {
+    let values = raw(&stage.kafka, topic).into_iter().filter_map(|record| record.value);
+    let mut texts: Vec<String> = values.map(|value| String::from_utf8_lossy(&value).trim().to_owned()).collect();
+    assert!(texts.len().is_multiple_of(3), "a part of a transaction: {texts:?}");
+    texts.dedup();
+    texts
 }

@@ -14,7 +14,7 @@ use crate::kafka::{self, Batch};
 use crate::lead::Lead;
 use crate::letter::{Letter, Outcome};
 use crate::object::{Object, Plan};
-use crate::owner::{Owner, PATIENCE};
+use crate::owner::Owner;
 use crate::poll::sql::{self, Source};
 use crate::poll::{Choice, Reading as Read, Watermark, Window, whole};
 use crate::postgres::Connection;
@@ -226,7 +226,7 @@ impl Replay {
     }
 
     fn commit(&mut self) -> Result<()> {
-        self.owner.commit(&self.shared.offsets, PATIENCE)
+        self.owner.commit(&self.shared.offsets)
     }
 }
 

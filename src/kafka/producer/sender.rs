@@ -117,14 +117,16 @@ impl Sender {
             tokio::select! {
                 biased;
                 Some((broker, sent, answer)) = self.flights.next() => self.landed(broker, sent, answer),
-                command = commands.recv() => match command {
+                command = commands.recv(), if !self.is_committing() => match command {
                     Some(command) => self.obey(command).await,
                     None => return,
                 },
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             // What came meanwhile goes together.
-            while let Ok(command) = commands.try_recv() {
+            while !self.is_committing()
+                && let Ok(command) = commands.try_recv()
+            {
                 self.obey(command).await;
             }
             if self.paused.is_none_or(|until| Instant::now() >= until) {
@@ -135,6 +137,11 @@ impl Sender {
             }
             self.close().await;
         }
+    }
+
+    /// What comes behind a commit waits for its end: it is the next transaction's.
+    fn is_committing(&self) -> bool {
+        matches!(self.closing, Some(Closing::Commit(_)))
     }
 
     async fn obey(&mut self, command: Command) {

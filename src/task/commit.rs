@@ -1,0 +1,126 @@
+//! Commits: rows and watermarks in one Kafka transaction, which ends while the next rows are read already.
+
+use std::time::{Duration, Instant};
+
+use super::Task;
+use crate::owner::{Committed, Owner};
+use crate::{Error, Kind, Result};
+
+/// Windows in which nothing was found are stored with the next rows, at the end, or after this long.
+const EMPTY_WINDOWS: Duration = Duration::from_secs(60);
+/// How long to wait for the log to reach the disk before the first commit of a sweep.
+const FLUSH: Duration = Duration::from_secs(1);
+
+impl Task {
+    /// Begins to commit what is long or large enough.
+    pub(super) async fn commit_due(&mut self) -> Result<()> {
+        let due: Vec<i32> = self.owners.values().filter(|owner| owner.is_full()).map(|owner| owner.partition).collect();
+        for partition in due {
+            self.commit(partition).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits whatever is open, and waits for it; at the end, and now and then, empty windows too.
+    pub(super) async fn commit_all(&mut self, last: bool) -> Result<()> {
+        let due = |owner: &Owner| {
+            owner.open_for().is_some() || ((last || owner.committed_at.elapsed() >= EMPTY_WINDOWS) && owner.is_dirty())
+        };
+        let due: Vec<i32> = self.owners.values().filter(|owner| due(owner)).map(|owner| owner.partition).collect();
+        for partition in due {
+            self.commit(partition).await?;
+        }
+        self.settle_all()?;
+        for owner in self.owners.values_mut() {
+            owner.tell_failures(&self.shared)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a commit, after the one before: the next rows are read while Kafka is at it.
+    async fn commit(&mut self, partition: i32) -> Result<()> {
+        self.settle(partition)?;
+        self.confirm(partition).await?;
+        let Some(owner) = self.owners.get_mut(&partition) else { return Ok(()) };
+        match owner.begin_commit(&self.shared.offsets) {
+            Ok(()) => Ok(()),
+            Err(error) => self.refused(partition, error),
+        }
+    }
+
+    /// Waits for the commit that is under way.
+    pub(super) fn settle(&mut self, partition: i32) -> Result<()> {
+        let Some(owner) = self.owners.get_mut(&partition) else { return Ok(()) };
+        match owner.settle(&self.shared.offsets) {
+            Ok(None) => Ok(()),
+            Ok(Some(Committed { rows, bytes, took })) => {
+                tracing::debug!(partition, rows, bytes, ?took, "committed");
+                self.delivered.rows += rows;
+                self.delivered.bytes += bytes;
+                Ok(())
+            }
+            Err(error) => self.refused(partition, error),
+        }
+    }
+
+    pub(super) fn settle_all(&mut self) -> Result<()> {
+        let partitions: Vec<i32> = self.owners.keys().copied().collect();
+        partitions.into_iter().try_for_each(|partition| self.settle(partition))
+    }
+
+    /// A transaction was refused: for the sake of one topic, and then that object fails alone, or altogether.
+    pub(super) fn refused(&mut self, partition: i32, error: Error) -> Result<()> {
+        let refused = self.owners.get_mut(&partition).and_then(Owner::refused);
+        let Some((object, error)) = refused else { return Err(self.shared.name_successor(partition, error)) };
+        let config = &self.shared.config;
+        let largest = object.plan.as_ref().map_or(0, |plan| plan.largest);
+        if self.shared.admin.largest(&config.kafka, &object.topic)? < largest {
+            tracing::warn!(object = %object.name, topic = %object.topic, "the topic takes less than it did: its rows are judged anew");
+            object.plan = None;
+            return self.take_back(partition);
+        }
+        tracing::error!(object = %object.name, topic = %object.topic, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed");
+        object.failed = Some(error.object(object.name.to_string()));
+        self.take_back(partition)
+    }
+
+    /// Waits, not for long, until the log is on disk as far as the sweeps to be committed reach into it: until then a crash
+    /// of the server could take rows back that we publish. What is not confirmed now may be by a later look.
+    async fn confirm(&mut self, partition: i32) -> Result<()> {
+        // With --once there is no later look: what stays unconfirmed is loaded again if the server restarts before the next run.
+        let patience = if self.shared.once { FLUSH } else { Duration::ZERO };
+        let deadline = (self.looked_at + FLUSH).max(Instant::now() + patience);
+        let unconfirmed = |owner: &Owner| {
+            owner.rows > 0
+                && owner.objects.values().any(|object| {
+                    object.is_dirty() && (object.read_until.is_some() || !object.pending.history.is_confirmed())
+                })
+        };
+        while self.owners.get(&partition).is_some_and(unconfirmed) {
+            let connection = self.take_connection().await?;
+            let moment = connection.moment().await?;
+            self.connection = Some(connection);
+            if self.moment.as_ref().is_none_or(|known| known.markers != moment.markers) {
+                return Err(Error::new(Kind::History, "another server answers than a moment ago, or it restarted"));
+            }
+            for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
+                object.pending.history.confirm(moment.flushed);
+                object.read_until = object.read_until.filter(|lsn| *lsn > moment.flushed);
+            }
+            if Instant::now() >= deadline || self.shared.stop.is_cancelled() {
+                break;
+            }
+            if self.owners.get(&partition).is_some_and(unconfirmed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_back(&mut self, partition: i32) -> Result<()> {
+        self.settle(partition)?;
+        let (Some(owner), Some(moment)) = (self.owners.get_mut(&partition), &self.moment) else { return Ok(()) };
+        self.next_look = Instant::now();
+        owner.abort(moment, &self.shared.offsets).map_err(|error| self.shared.name_successor(partition, error))
+    }
+}
