@@ -34,7 +34,7 @@
 //! | [`cli`] | one file per command |
 //! | [`config`] | what may be configured, where it comes from, every mistake with its remedy |
 //! | [`worker`] | what tasks share, which partitions each gets, the order of the end |
-//! | [`task`] | the loop; `task/begin` what there is to read after a look, `task/step` one step of a table, `task/query` one poll of a query |
+//! | [`task`] | the loop; `task/begin` what there is to read after a look, `task/step` one step of a table, `task/query` one poll of a query, `task/commit` the end of a transaction |
 //! | [`reading`] | one COPY on its way into the producer |
 //! | [`unfit`], [`letter`] | what becomes of a row that is too large or cannot be encoded; its letter in the dead-letter topic |
 //! | [`owner`] | one partition of the offsets topic: its producer, its objects, its Kafka transaction |

@@ -51,7 +51,6 @@ pub struct Owner {
 struct Closing {
     commit: Commit,
     opened: Instant,
-    began: Instant,
     rows: u64,
     bytes: u64,
 }
@@ -62,8 +61,8 @@ pub struct Committed {
     pub rows: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
-    /// From the commit's beginning on.
-    pub took: Duration,
+    /// How long nothing was read for its sake.
+    pub waited: Duration,
 }
 
 impl Owner {
@@ -310,11 +309,9 @@ impl Owner {
             object.committing = Some(object.pending.clone());
             object.read_until = None;
         }
-        let began = Instant::now();
         self.closing = Some(Closing {
             commit,
-            opened: self.open.take().unwrap_or(began),
-            began,
+            opened: self.open.take().unwrap_or_else(Instant::now),
             rows: std::mem::take(&mut self.rows),
             bytes: std::mem::take(&mut self.bytes),
         });
@@ -323,7 +320,8 @@ impl Owner {
 
     /// Waits until Kafka has what is being committed, if anything is. What is believed in memory moves only now.
     pub fn settle(&mut self, offsets: &OffsetsTopic) -> Result<Option<Committed>> {
-        let Some(Closing { commit, opened, began, rows, bytes }) = self.closing.take() else { return Ok(None) };
+        let Some(Closing { commit, opened, rows, bytes }) = self.closing.take() else { return Ok(None) };
+        let began = Instant::now();
         if let Err(error) = self.producer.settle(commit, offsets) {
             // It is still open, and what came behind it goes down with it.
             self.open = Some(opened);
@@ -339,7 +337,7 @@ impl Owner {
             object.delivered_before.clone_from(&object.delivered);
         }
         self.committed_at = Instant::now();
-        Ok(Some(Committed { rows, bytes, took: began.elapsed() }))
+        Ok(Some(Committed { rows, bytes, waited: began.elapsed() }))
     }
 
     /// Gives the open transaction up: nobody sees its rows, and every object goes back to what is committed. One that is being

@@ -221,7 +221,7 @@ Values are what Debezium's connector (3.7) gives with its default settings, not 
 
 - **box, lseg, path, polygon**: well-known binary, little-endian, without an SRID: a line for lseg and path, else a polygon of one ring that
   ends where it begins. `extensions` has `type` with the type's name, of a path also `closed` with `true` or `false`. PostGIS's geometry is the
-  same record with null for them; geography has none. A column that is NOT NULL is not a union with null, where Debezium's always is.
+  same record with null for them; geography has none. *Geometry* is a union with null even where the column is NOT NULL.
 - **bit, varbit**: one declared bit is a boolean, more are `Bits` without the bytes at the high end that have no bit set: none of zeros. Without
   a declared length the parameter `length` is 2147483647. An empty varbit(1) is no boolean: the row is refused.
 - **sparsevec**: indices from one. More than 32,767 dimensions have no form there, where Debezium fails too: the row is refused. A vector's

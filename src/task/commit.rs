@@ -53,8 +53,8 @@ impl Task {
         let Some(owner) = self.owners.get_mut(&partition) else { return Ok(()) };
         match owner.settle(&self.shared.offsets) {
             Ok(None) => Ok(()),
-            Ok(Some(Committed { rows, bytes, took })) => {
-                tracing::debug!(partition, rows, bytes, ?took, "committed");
+            Ok(Some(Committed { rows, bytes, waited })) => {
+                tracing::debug!(partition, rows, bytes, ?waited, "committed");
                 self.delivered.rows += rows;
                 self.delivered.bytes += bytes;
                 Ok(())
