@@ -124,6 +124,9 @@ impl State {
     fn step(&mut self, said: &Said, all: &MultiProgress) {
         let Some(object) = &said.object else { return };
         self.rows += said.rows;
+        if self.loads.is_empty() {
+            self.rate = Rate::new();
+        }
         self.rate.add(said.rows);
         if !said.load {
             return;
@@ -310,6 +313,18 @@ mod tests {
         assert!(lines[0].starts_with("public.orders  ━━━━━━━━━━━━"), "{shown}");
         assert!(lines[0].contains(" 50 %  2,000 rows"), "{shown}");
         assert!(lines[1].contains("1 object(s), 1 loading · 2,000 rows"), "{shown}");
+    }
+
+    /// Found by looking: a load's first rows were counted over the time in which nothing was loaded.
+    #[test]
+    fn the_rate_of_all_begins_with_a_load() {
+        let terminal = InMemoryTerm::new(10, 100);
+        let bars = Bars::on(MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(terminal))));
+        let mut state = bars.0.state.lock().unwrap();
+        state.rate.since = state.rate.since.checked_sub(Duration::from_secs(60)).unwrap();
+        let said = Said { object: Some("a".to_owned()), load: true, rows: 10, ..Said::default() };
+        state.step(&said, &bars.0.all);
+        assert!(state.rate.per_second.is_none() && state.rate.since.elapsed() < Duration::from_secs(1));
     }
 
     /// Found by looking: in its first instant a load made a million rows a second.

@@ -150,7 +150,8 @@ fn window_text(plan: &Plan<'_>) -> String {
 fn interval(bytes: u64, wanted: Duration) -> Interval {
     let sweep = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
     let every = wanted.max(sweep.saturating_mul(DUTY));
-    Interval { sweep, every, kept: every == wanted }
+    // What is said is in whole seconds, and nothing is every 5 s instead of every 5 s.
+    Interval { sweep, every, kept: every == wanted || rounded(every) == wanted }
 }
 
 /// What follows where that is less often than was asked for.
@@ -247,6 +248,7 @@ mod tests {
         let big = Interval { sweep: seconds(200), every: seconds(4000), kept: false };
         assert_eq!(interval(100_000_000_000, seconds(5)), big);
         assert!(interval(100_000_000_000, seconds(6 * 3600)).kept);
+        assert!(interval(127_000_000, seconds(5)).kept, "found by looking: every 5s instead of 5s");
     }
 
     #[test]
