@@ -18,7 +18,16 @@ pub(super) fn put_long(value: i64, out: &mut Vec<u8>) {
         length += 1;
     }
     bytes[length] = rest as u8;
-    out.extend_from_slice(&bytes[..=length]);
+    put_front(&bytes, length + 1, out);
+}
+
+/// The first so many of these bytes. As many as there are at most are copied, and what is too much is taken back: to copy a
+/// number of bytes that the compiler knows is a store or two, any other a call.
+#[inline]
+pub(super) fn put_front<const N: usize>(bytes: &[u8; N], count: usize, out: &mut Vec<u8>) {
+    let end = out.len() + count;
+    out.extend_from_slice(bytes);
+    out.truncate(end);
 }
 
 pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use num_bigint::{BigInt, Sign};
 
-use super::binary::{put_bytes, put_long};
+use super::binary::{put_bytes, put_front, put_long};
 use super::transcode::Bad;
 
 const POSITIVE: u16 = 0;
@@ -85,8 +85,29 @@ pub(super) fn decimal(field: &[u8], scale: u16, out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-/// The unscaled value where it fits into 128 bits.
+/// The unscaled value where 64 bits do for all of the way: a division of 128 is a call, and most numbers are short.
+fn tiny(numeric: &Numeric<'_>, shift: i32) -> Result<Option<i64>, Bad> {
+    // 4 digits of base 10,000 are below 10^16.
+    if numeric.digits.len() > 4 {
+        return Ok(None);
+    }
+    let mut value: i64 = 0;
+    for digit in numeric.digits() {
+        value = value * 10_000 + i64::from(digit?);
+    }
+    let Some(power) = 10_i64.checked_pow(shift.unsigned_abs()) else { return Ok(None) };
+    match shift {
+        0.. => Ok(value.checked_mul(power)),
+        _ if value % power == 0 => Ok(Some(value / power)),
+        _ => Err(Bad::Scale),
+    }
+}
+
+/// The same with 128 bits.
 fn small(numeric: &Numeric<'_>, shift: i32) -> Result<Option<i128>, Bad> {
+    if let Some(value) = tiny(numeric, shift)? {
+        return Ok(Some(value.into()));
+    }
     // 9 digits of base 10,000 are below 2^127 with room for the factor below to overflow visibly.
     if numeric.digits.len() > 9 {
         return Ok(None);
@@ -129,10 +150,11 @@ fn large(numeric: &Numeric<'_>, shift: i32) -> Result<BigInt, Bad> {
 
 /// Appends a decimal whose unscaled value is at hand.
 pub(super) fn put_unscaled(unscaled: i128, out: &mut Vec<u8>) {
-    let bytes = unscaled.to_be_bytes();
     // Leading bytes that only repeat the sign go, as long as the next still carries it.
-    let spare = (if unscaled < 0 { unscaled.leading_ones() } else { unscaled.leading_zeros() }) - 1;
-    put_bytes(&bytes[(spare / 8) as usize..], out);
+    let spare = ((if unscaled < 0 { unscaled.leading_ones() } else { unscaled.leading_zeros() }) - 1) / 8;
+    let count = 16 - spare as usize;
+    put_long(count as i64, out);
+    put_front(&(unscaled << (8 * spare)).to_be_bytes(), count, out);
 }
 
 /// Appends the value as a string, as PostgreSQL prints it.
