@@ -71,6 +71,12 @@ async fn change(config: &Config, objects: &[String], after: Option<Vec<u8>>, con
         return Err(Error::new(Kind::Offsets, format!("there is no topic {}", config.offset_storage.topic))
             .hint("the connector has never run, so there is nothing to change; check offset.storage.topic"));
     };
+    // First of all, as what is stored changes while it runs.
+    let running = matches!(stored.worker(), Worker::Unstopped(_)) && !consent.force;
+    if consent.yes && running {
+        return Err(Error::new(Kind::Offsets, format!("connector {}: {}", config.name, stored.worker().text()))
+            .hint("stop it first; if it was killed, --force takes its partitions over"));
+    }
     let keys: Vec<Vec<u8>> = if objects.is_empty() {
         stored.offsets.keys().cloned().collect()
     } else {
@@ -91,11 +97,6 @@ async fn change(config: &Config, objects: &[String], after: Option<Vec<u8>>, con
         return Err(Error::new(Kind::Offsets, "nothing is stored for it")
             .object(table_of(&absent.key))
             .hint("`strandline offsets list` shows what is stored"));
-    }
-    let running = matches!(stored.worker(), Worker::Unstopped(_)) && !consent.force;
-    if consent.yes && running {
-        return Err(Error::new(Kind::Offsets, format!("connector {}: {}", config.name, stored.worker().text()))
-            .hint("stop it first; if it was killed, --force takes its partitions over"));
     }
     if consent.yes {
         write(config, topic, &changes)?;
