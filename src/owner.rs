@@ -90,19 +90,7 @@ impl Owner {
         if claim.is_none_or(|claim| claim.partitions != shared.offsets.partitions) {
             shared.refuse_other_layout(partition)?;
         }
-        let mut owner = Owner {
-            partition,
-            connector: config.name.clone(),
-            producer,
-            objects: BTreeMap::new(),
-            stored: offsets,
-            signed: shared.claim(),
-            open: None,
-            closing: None,
-            rows: 0,
-            bytes: 0,
-            committed_at: Instant::now(),
-        };
+        let mut owner = Owner::of(shared, partition, producer, offsets);
         tracing::debug!(partition, fencing = ?fenced, reading = ?(started.elapsed() - fenced), "owned");
         let record = owner.signature(&config.name, &owner.signed);
         owner.producer.begin()?;
@@ -113,22 +101,25 @@ impl Owner {
     /// Takes a partition over for an errand: whoever has it is fenced, nothing is signed, and no object's progress moves. Blocks
     /// the thread.
     pub fn errand(shared: &Arc<Shared>, partition: i32) -> Result<Owner> {
-        let config = &shared.config;
-        let mut producer = Producer::of(config, partition)?;
+        let mut producer = Producer::of(&shared.config, partition)?;
         producer.init(PATIENCE)?;
-        Ok(Owner {
+        Ok(Owner::of(shared, partition, producer, BTreeMap::new()))
+    }
+
+    fn of(shared: &Shared, partition: i32, producer: Producer, stored: BTreeMap<Vec<u8>, Vec<u8>>) -> Owner {
+        Owner {
             partition,
-            connector: config.name.clone(),
+            connector: shared.config.name.clone(),
             producer,
             objects: BTreeMap::new(),
-            stored: BTreeMap::new(),
+            stored,
             signed: shared.claim(),
             open: None,
             closing: None,
             rows: 0,
             bytes: 0,
             committed_at: Instant::now(),
-        })
+        }
     }
 
     fn signature(&self, connector: &str, claim: &Claim) -> OffsetRecord {

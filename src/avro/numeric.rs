@@ -85,29 +85,8 @@ pub(super) fn decimal(field: &[u8], scale: u16, out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-/// The unscaled value where 64 bits do for all of the way: a division of 128 is a call, and most numbers are short.
-fn tiny(numeric: &Numeric<'_>, shift: i32) -> Result<Option<i64>, Bad> {
-    // 4 digits of base 10,000 are below 10^16.
-    if numeric.digits.len() > 4 {
-        return Ok(None);
-    }
-    let mut value: i64 = 0;
-    for digit in numeric.digits() {
-        value = value * 10_000 + i64::from(digit?);
-    }
-    let Some(power) = 10_i64.checked_pow(shift.unsigned_abs()) else { return Ok(None) };
-    match shift {
-        0.. => Ok(value.checked_mul(power)),
-        _ if value % power == 0 => Ok(Some(value / power)),
-        _ => Err(Bad::Scale),
-    }
-}
-
-/// The same with 128 bits.
+/// The unscaled value where it fits into 128 bits.
 fn small(numeric: &Numeric<'_>, shift: i32) -> Result<Option<i128>, Bad> {
-    if let Some(value) = tiny(numeric, shift)? {
-        return Ok(Some(value.into()));
-    }
     // 9 digits of base 10,000 are below 2^127 with room for the factor below to overflow visibly.
     if numeric.digits.len() > 9 {
         return Ok(None);
@@ -123,12 +102,14 @@ fn small(numeric: &Numeric<'_>, shift: i32) -> Result<Option<i128>, Bad> {
         return Ok(None);
     };
     if shift >= 0 {
-        Ok(value.checked_mul(power))
-    } else if value % power == 0 {
-        Ok(Some(value / power))
-    } else {
-        Err(Bad::Scale)
+        return Ok(value.checked_mul(power));
     }
+    // A division of 128 bits is a call, and most numbers are short.
+    let (quotient, rest) = match (i64::try_from(value), i64::try_from(power)) {
+        (Ok(value), Ok(power)) => ((value / power).into(), (value % power).into()),
+        _ => (value / power, value % power),
+    };
+    if rest == 0 { Ok(Some(quotient)) } else { Err(Bad::Scale) }
 }
 
 fn large(numeric: &Numeric<'_>, shift: i32) -> Result<BigInt, Bad> {

@@ -150,8 +150,8 @@ fn window_text(plan: &Plan<'_>) -> String {
 fn interval(bytes: u64, wanted: Duration) -> Interval {
     let sweep = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
     let every = wanted.max(sweep.saturating_mul(DUTY));
-    // What is said is in whole seconds, and nothing is every 5 s instead of every 5 s.
-    Interval { sweep, every, kept: every == wanted || rounded(every) == wanted }
+    // It is told in whole seconds, and nothing is every 5 s instead of every 5 s.
+    Interval { sweep, every, kept: rounded(every) <= wanted }
 }
 
 /// What follows where that is less often than was asked for.

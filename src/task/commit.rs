@@ -117,6 +117,7 @@ impl Task {
         Ok(())
     }
 
+    /// Gives the open transaction up. If the one before turns out to be refused, the object is FAILED for whose sake it was.
     pub(super) fn take_back(&mut self, partition: i32) -> Result<()> {
         self.settle(partition)?;
         let (Some(owner), Some(moment)) = (self.owners.get_mut(&partition), &self.moment) else { return Ok(()) };

@@ -56,14 +56,9 @@ async fn every_type(stage: &Stage, without: &[&str]) {
     let client = stage.client().await;
     client.batch_execute(TYPES).await.unwrap();
     stage.configure("tables.include = ['public.own', 'public.printed', 'public.arrays', 'public.printed_arrays']");
-    let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect::<Vec<_>>();
-    let tested: Vec<_> = TABLE.iter().filter(|(type_, _)| !without.contains(type_)).collect();
-    let own: Vec<_> = tested.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect();
-    let owned = |literals: &[&str]| literals.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    let printed: Vec<_> = AS_TEXT.iter().map(|(type_, literals)| ((*type_).to_owned(), owned(literals))).collect();
-    // An array of arrays is one of more dimensions, and one of composites without a form of their own is one text: the table
-    // has both.
-    let has_array = |type_: &str| !type_.ends_with(']') && !["mixed", "hollow"].contains(&type_);
+    let tested: Vec<_> = TABLE.iter().copied().filter(|(type_, _)| !without.contains(type_)).collect();
+    let own = forms(&tested);
+    let printed = texts();
     let arrays: Vec<_> = own.iter().filter(|(type_, _)| has_array(type_)).map(array_of).collect();
     let mut without_array = std::collections::BTreeSet::new();
     for (type_, _) in &printed {
@@ -129,8 +124,7 @@ async fn types_are_debeziums_for_its_consumers() {
             Err(error) => eprintln!("not tested, as this PostgreSQL has no extension {extension}: {error}"),
         }
     }
-    let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect::<Vec<_>>();
-    let types: Vec<_> = tested.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect();
+    let types = forms(&tested);
     let arrays: Vec<_> = types.iter().map(array_of).collect();
     client.batch_execute(&(table("t", &types) + &table("arrays", &arrays))).await.unwrap();
     stage.run_once();
@@ -150,6 +144,24 @@ async fn types_are_debeziums_for_its_consumers() {
         let said = String::from_utf8_lossy(&run.stderr);
         assert!(!run.status.success() && said.contains(remedy), "{literal} as {type_}: {said}");
     }
+}
+
+/// The types of such a table, each with its literals alone.
+fn forms(table: &[(&str, &[(&str, &str)])]) -> Vec<(String, Vec<String>)> {
+    let literals = |cases: &[(&str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect();
+    table.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect()
+}
+
+/// The same of what travels as text.
+fn texts() -> Vec<(String, Vec<String>)> {
+    let owned = |literals: &[&str]| literals.iter().map(|text| (*text).to_owned()).collect();
+    AS_TEXT.iter().map(|(type_, literals)| ((*type_).to_owned(), owned(literals))).collect()
+}
+
+/// Whether arrays of the type are tested beside it: an array of arrays is one of more dimensions, and one of composites without
+/// a form of their own is one text; the table has both.
+fn has_array(type_: &str) -> bool {
+    !type_.ends_with(']') && !["mixed", "hollow"].contains(&type_)
 }
 
 /// The type of arrays of this one; all of its literals in one, and none.
@@ -259,8 +271,7 @@ async fn types_of_extensions_arrive_as_what_they_are() {
             Err(error) => eprintln!("not tested, as this PostgreSQL has no extension {}: {error}", case.0),
         }
     }
-    let literals = |cases: &[(&'static str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect::<Vec<_>>();
-    let types: Vec<_> = there.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect();
+    let types = forms(&there);
     client.batch_execute(&table("t", &types)).await.unwrap();
     stage.run_once();
     for ((type_, cases), arrived) in there.iter().zip(columns(&stage, "t", types.len())) {

@@ -2,8 +2,8 @@
 
 use strandline_testbed::{Connect, Kafka, Registry};
 
-use super::literals::{AS_TEXT, TABLE, TYPES};
-use super::{array_of, debezium, table};
+use super::literals::{TABLE, TYPES};
+use super::{array_of, debezium, forms, has_array, table, texts};
 use crate::stage::Stage;
 
 const PROFILES: [&str; 3] = ["strandline", "connect-jdbc", "debezium"];
@@ -48,19 +48,12 @@ async fn kafka_connect_reads_every_type_in_every_profile() {
         let client = stage.client().await;
         client.batch_execute(TYPES).await.unwrap();
         stage.configure(&format!("profile = '{profile}'\nnan.handling.mode = 'null'"));
-        let of = |cases: &[(&str, &[(&str, &str)])]| {
-            let literals = |cases: &[(&str, &str)]| cases.iter().map(|case| case.0.to_owned()).collect::<Vec<_>>();
-            cases.iter().map(|(type_, cases)| ((*type_).to_owned(), literals(cases))).collect::<Vec<_>>()
-        };
         // Some values of a type have no counterpart in Debezium.
-        let theirs = if *profile == "debezium" { of(debezium::TABLE) } else { Vec::new() };
-        let mut own = of(TABLE);
-        own.retain(|(type_, _)| theirs.iter().all(|(other, _)| other != type_));
-        own.extend(theirs);
-        let has_array = |type_: &str| !type_.ends_with(']') && !["mixed", "hollow"].contains(&type_);
+        let theirs = if *profile == "debezium" { debezium::TABLE } else { &[] };
+        let known = |(type_, _): &(&str, _)| theirs.iter().all(|(other, _)| other != type_);
+        let own = forms(&[TABLE.iter().copied().filter(known).collect(), theirs.to_vec()].concat());
         let arrays: Vec<_> = own.iter().filter(|(type_, _)| has_array(type_)).map(array_of).collect();
-        let owned = |literals: &[&str]| literals.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let printed: Vec<_> = AS_TEXT.iter().map(|(type_, literals)| ((*type_).to_owned(), owned(literals))).collect();
+        let printed = texts();
         let shown: Vec<_> =
             SHOWN.iter().map(|(type_, literal, _)| ((*type_).to_owned(), vec![(*literal).to_owned()])).collect();
         for (name, types) in [("own", &own), ("arrays", &arrays), ("printed", &printed), ("shown", &shown)] {
