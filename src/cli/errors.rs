@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::stored::{StoredProgress, Worker};
+use super::stored::StoredProgress;
 use super::survey::table_name;
 use super::table::Table;
 use super::{Consent, DONE, FAILED, print};
@@ -62,16 +62,12 @@ pub fn list(config: &Config, as_json: bool) -> Result<u8> {
 pub async fn replay(config: &Arc<Config>, names: &[String], consent: Consent) -> Result<u8> {
     let letters = choose(config, read(config)?, names)?;
     let stored = StoredProgress::read(config)?;
-    let running = matches!(stored.worker(), Worker::Unstopped(_)) && !consent.force;
+    let running = stored.is_running(config, consent)?;
     if !consent.yes {
         let hint = if running { "; the connector has to be stopped before --yes, or --force given" } else { "" };
         let outcome = format!("nothing was sent: this was a dry run, --yes reads the rows again and sends them{hint}");
         tell(letters.iter().map(|found| (found, "would be replayed".to_owned())), &outcome, consent);
         return Ok(if running { FAILED } else { DONE });
-    }
-    if running {
-        return Err(Error::new(Kind::Offsets, format!("connector {}: {}", config.name, stored.worker().text()))
-            .hint("stop it first; if it was killed, --force takes its partitions over"));
     }
     let told = replay::replay(config, &stored, &letters).await?;
     let failed = told.iter().filter(|told| told.outcome.is_none()).count();

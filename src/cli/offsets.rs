@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::stored::{StoredProgress, Worker, table_of};
+use super::stored::{StoredProgress, table_of};
 use super::survey::table_name;
 use super::table::{Table, size, thousands};
 use super::{Consent, DONE, FAILED, print};
@@ -72,11 +72,7 @@ async fn change(config: &Config, objects: &[String], after: Option<Vec<u8>>, con
             .hint("the connector has never run, so there is nothing to change; check offset.storage.topic"));
     };
     // First of all, as what is stored changes while it runs.
-    let running = matches!(stored.worker(), Worker::Unstopped(_)) && !consent.force;
-    if consent.yes && running {
-        return Err(Error::new(Kind::Offsets, format!("connector {}: {}", config.name, stored.worker().text()))
-            .hint("stop it first; if it was killed, --force takes its partitions over"));
-    }
+    let running = stored.is_running(config, consent)?;
     let keys: Vec<Vec<u8>> = if objects.is_empty() {
         stored.offsets.keys().cloned().collect()
     } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Consent;
 use crate::config::Config;
 use crate::kafka::{self, Admin, Claim, OffsetsTopic};
 use crate::poll::{TableName, Watermark};
@@ -59,6 +60,16 @@ impl StoredProgress {
     pub fn failure(&self, object: &TableName) -> Option<&str> {
         let name = object.to_string();
         self.claims.values().find_map(|claim| claim.failure(&name))
+    }
+
+    /// Whether a worker may have the connector, which `--force` disregards: an error where something is to be written now.
+    pub fn is_running(&self, config: &Config, consent: Consent) -> Result<bool> {
+        let running = matches!(self.worker(), Worker::Unstopped(_)) && !consent.force;
+        if running && consent.yes {
+            return Err(Error::new(Kind::Offsets, format!("connector {}: {}", config.name, self.worker().text()))
+                .hint("stop it first; if it was killed, --force takes its partitions over"));
+        }
+        Ok(running)
     }
 
     /// Who has the connector.
