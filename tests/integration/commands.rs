@@ -77,7 +77,7 @@ async fn objects_tell_progress_failures_and_who_holds_them_back() {
     client.batch_execute(TABLES).await.unwrap();
     client.batch_execute("CREATE VIEW public_orders AS SELECT * FROM orders").await.unwrap();
     stage.configure("objects.v.table = \"public.public_orders\"");
-    let failed = stage.strandline(&["run", "--once"]);
+    let failed = stage.try_once(&[]);
     assert_eq!(failed.status.code(), Some(1));
 
     let listed = stage.strandline(&["objects", "--json"]);
@@ -104,6 +104,7 @@ async fn objects_tell_progress_failures_and_who_holds_them_back() {
 async fn progress_is_reset_and_set_only_on_a_stopped_connector_and_only_with_consent() {
     let stage = Stage::new("offsets");
     stage.client().await.batch_execute(TABLES).await.unwrap();
+    stage.settle();
     let mut running = stage.run(&[]);
     running.await_log("caught_up object=public.orders");
     running.await_log("caught_up object=public.no_key");
@@ -171,7 +172,7 @@ async fn two_connectors_run_in_one_process() {
     for stage in [&one, &two] {
         stage.client().await.batch_execute(TABLES).await.unwrap();
     }
-    let both = one.strandline(&["run", "--once", "-c", two.config().to_str().unwrap()]);
+    let both = one.try_once(&["-c", two.config().to_str().unwrap()]);
     assert!(both.status.success(), "{}", text(&both));
     for stage in [&one, &two] {
         assert_eq!(records(&stage.kafka, &stage.topic("orders")).len(), 500);

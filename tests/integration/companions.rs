@@ -91,6 +91,7 @@ async fn an_alter_table_that_queues_during_a_load_by_many_does_not_stop_it() {
     let stage = Stage::new("queueing");
     let client = stage.client().await;
     client.batch_execute(&table(300_000)).await.unwrap();
+    stage.settle();
     let mut running = stage.run(&[MANY]);
     let alter = async {
         for column in 0..20 {
@@ -113,6 +114,7 @@ async fn a_server_that_has_no_connection_left_is_read_with_those_there_are() {
     client.batch_execute(&table(100_000)).await.unwrap();
     client.batch_execute("CREATE ROLE few LOGIN CONNECTION LIMIT 2; GRANT SELECT ON big TO few").await.unwrap();
     let url = stage.database.url.replace("postgres@", "few@");
+    stage.settle();
     let log = stage.with_env(&["run", "--once", MANY], &[("STRANDLINE_DATABASE__URL", &url)]);
     let log = String::from_utf8_lossy(&log.stderr).into_owned();
     assert!(log.contains("not as many as source.connections"), "{log}");

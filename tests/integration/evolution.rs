@@ -132,6 +132,7 @@ async fn an_incompatible_change_fails_its_object_alone_with_the_registrys_reason
         )
         .await
         .unwrap();
+    stage.settle();
     let mut running = stage.run(&[]);
     running.await_log_of(3, "caught_up");
     client.batch_execute("ALTER TABLE t ALTER COLUMN n TYPE text; INSERT INTO t VALUES (2, 'two')").await.unwrap();

@@ -30,9 +30,8 @@ async fn batches_of_every_compression_are_read_by_others() {
              INSERT INTO {codec}_rows SELECT i, md5(i::text) FROM generate_series(1, {ROWS}) i"
         );
         client.batch_execute(&sql).await.unwrap();
-        stage.settle();
         let codec = format!("kafka.compression.type={codec}");
-        let output = stage.strandline(&["run", "--once", "--set", &codec]);
+        let output = stage.try_once(&["--set", &codec]);
         assert!(output.status.success(), "{codec}: {}", String::from_utf8_lossy(&output.stderr));
     }
     for codec in codecs {
@@ -79,7 +78,7 @@ async fn a_topic_that_takes_only_small_batches_gets_small_ones() {
     );
     stage.client().await.batch_execute(&sql).await.unwrap();
     // Without compression the limit is met by the batches themselves.
-    let output = stage.strandline(&["run", "--once", "--set", "kafka.compression.type=none"]);
+    let output = stage.try_once(&["--set", "kafka.compression.type=none"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(ids(&stage, "t").into_iter().eq(1..=ROWS));
 }

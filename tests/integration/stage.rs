@@ -122,6 +122,12 @@ impl Stage {
         log
     }
 
+    /// The same, whatever comes of it, with more arguments.
+    pub fn try_once(&self, more: &[&str]) -> Output {
+        self.settle();
+        self.strandline(&[&["run", "--once"], more].concat())
+    }
+
     /// Starts `run`.
     pub fn run(&self, more: &[&str]) -> Running {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

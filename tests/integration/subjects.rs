@@ -49,8 +49,7 @@ async fn what_may_not_be_registered_is_taken_as_it_is_there_or_refused() {
     stage.client().await.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (7)").await.unwrap();
     stage.below.1 = "auto.register.schemas = false".to_owned();
     stage.configure("");
-    stage.settle();
-    let refused = stage.strandline(&["run", "--once"]);
+    let refused = stage.try_once(&[]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(1) && said.contains("none may be registered"), "{said}");
     // Somebody registers what `schema` prints.
@@ -82,8 +81,7 @@ async fn what_may_not_be_registered_is_taken_as_it_is_there_or_refused() {
     let body = serde_json::json!({ "schema": documented.to_string() }).to_string();
     ask("POST", &format!("/subjects/{subject}/versions"), &body);
     stage.client().await.batch_execute("INSERT INTO t VALUES (9)").await.unwrap();
-    stage.settle();
-    let refused = stage.strandline(&["run", "--once"]);
+    let refused = stage.try_once(&[]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(1) && said.contains("has other fields or types than its rows"), "{said}");
 }
