@@ -360,14 +360,10 @@ impl Object {
         }
     }
 
-    /// Counts what was delivered.
-    pub fn count(&mut self, rows: u64, bytes: u64) {
+    /// Counts what was delivered, and the rows that went to the dead-letter topic.
+    pub fn count(&mut self, rows: u64, bytes: u64, letters: u64) {
         self.pending.rows += rows;
         self.pending.bytes += bytes;
-    }
-
-    /// Counts what went to the dead-letter topic.
-    pub fn count_letters(&mut self, letters: u64) {
         self.pending.letters += letters;
     }
 
@@ -514,7 +510,7 @@ impl Object {
 
     /// Whether there is progress that Kafka does not have yet.
     pub fn is_dirty(&self) -> bool {
-        self.committed.as_ref() != Some(&self.pending) && (!self.pending.leaves.is_empty() || self.pending.passes > 0)
+        self.committed.as_ref() != Some(&self.pending) && self.pending.has_begun()
     }
 
     /// When the duty limit lets it be read again, after a delta. Loads are exempt.

@@ -31,7 +31,7 @@ pub struct Owner {
     pub producer: Producer,
     /// The objects whose progress is stored there.
     pub objects: BTreeMap<TableName, Object>,
-    /// What was stored when we took over, by key, for objects that are not found yet.
+    /// What Kafka has for objects that are not found yet, or not any more, by key.
     stored: BTreeMap<Vec<u8>, Vec<u8>>,
     /// How we signed for the partition.
     signed: Claim,
@@ -45,6 +45,8 @@ pub struct Owner {
     pub bytes: u64,
     /// When progress was last committed.
     pub committed_at: Instant,
+    /// What was committed since somebody took note of it.
+    pub committed: Committed,
 }
 
 /// A transaction that is being committed.
@@ -55,14 +57,13 @@ struct Closing {
     bytes: u64,
 }
 
-/// What a commit brought Kafka.
+/// What commits brought Kafka.
+#[derive(Default)]
 pub struct Committed {
     /// Rows.
     pub rows: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
-    /// How long nothing was read for its sake.
-    pub waited: Duration,
 }
 
 impl Owner {
@@ -119,6 +120,7 @@ impl Owner {
             rows: 0,
             bytes: 0,
             committed_at: Instant::now(),
+            committed: Committed::default(),
         }
     }
 
@@ -200,15 +202,23 @@ impl Owner {
         self.objects.insert(name, object);
     }
 
-    /// Lets go of tables that are not among these any more.
-    pub fn let_go(&mut self, found: &[TableName]) {
-        self.objects.retain(|name, _| {
+    /// Lets go of tables that are not among these any more. They may come back (renamed away and back), and go on then where
+    /// Kafka has them: so none of their rows may be in a transaction that goes on without their watermark.
+    pub fn let_go(&mut self, found: &[TableName], moment: &Moment, offsets: &OffsetsTopic) -> Result<()> {
+        if self.objects.keys().all(|name| found.contains(name)) {
+            return Ok(());
+        }
+        self.abort(moment, offsets)?;
+        let stored = &mut self.stored;
+        self.objects.retain(|name, object| {
             let stays = found.contains(name);
             if !stays {
                 tracing::warn!(object = %name, "the table is gone; its progress stays stored");
+                stored.extend(object.committed.as_ref().map(|committed| (object.key.clone(), committed.to_json())));
             }
             stays
         });
+        Ok(())
     }
 
     /// The progress stored for an object; an unreadable one is an error, never a fresh start.
@@ -242,6 +252,11 @@ impl Owner {
         Ok(())
     }
 
+    /// Which transaction is open, if one is, and how many rows it holds: another than before a step if that left any in it.
+    pub fn filled(&self) -> Option<(Instant, u64)> {
+        self.open.map(|since| (since, self.rows))
+    }
+
     /// How long the transaction has been open, if it is.
     pub fn open_for(&self) -> Option<Duration> {
         self.open.map(|since| since.elapsed())
@@ -255,7 +270,7 @@ impl Owner {
 
     /// Whether any object has progress that is not committed.
     pub fn is_dirty(&self) -> bool {
-        self.open.is_some() || self.objects.values().any(|object| object.failed.is_none() && object.is_dirty())
+        self.open.is_some() || self.objects.values().any(Object::is_dirty)
     }
 
     /// The object whose topic Kafka refuses, and why.
@@ -276,13 +291,16 @@ impl Owner {
     pub fn commit(&mut self, offsets: &OffsetsTopic) -> Result<()> {
         self.settle(offsets)?;
         self.begin_commit(offsets)?;
-        self.settle(offsets).map(drop)
+        self.settle(offsets)
     }
 
     /// Begins to commit rows and watermarks together. What is read from here on is the next transaction's; one at a time is
     /// committed, so [`Owner::settle`] comes first.
+    ///
+    /// The watermark of an object that is FAILED by now goes with the chunks that it had delivered before: without it they come
+    /// again once it is mended.
     pub fn begin_commit(&mut self, offsets: &OffsetsTopic) -> Result<()> {
-        let is_dirty = |object: &&mut Object| object.failed.is_none() && object.is_dirty();
+        let is_dirty = |object: &&mut Object| object.is_dirty();
         let records: Vec<OffsetRecord> = self
             .objects
             .values_mut()
@@ -310,12 +328,14 @@ impl Owner {
     }
 
     /// Waits until Kafka has what is being committed, if anything is. What is believed in memory moves only now.
-    pub fn settle(&mut self, offsets: &OffsetsTopic) -> Result<Option<Committed>> {
-        let Some(Closing { commit, opened, rows, bytes }) = self.closing.take() else { return Ok(None) };
+    pub fn settle(&mut self, offsets: &OffsetsTopic) -> Result<()> {
+        let Some(Closing { commit, opened, rows, bytes }) = self.closing.take() else { return Ok(()) };
         let began = Instant::now();
         if let Err(error) = self.producer.settle(commit, offsets) {
             // It is still open, and what came behind it goes down with it.
             self.open = Some(opened);
+            self.rows += rows;
+            self.bytes += bytes;
             return Err(error);
         }
         for object in self.objects.values_mut() {
@@ -327,14 +347,17 @@ impl Owner {
             }
             object.delivered_before.clone_from(&object.delivered);
         }
+        tracing::debug!(partition = self.partition, rows, bytes, waited = ?began.elapsed(), "committed");
         self.committed_at = Instant::now();
-        Ok(Some(Committed { rows, bytes, waited: began.elapsed() }))
+        self.committed.rows += rows;
+        self.committed.bytes += bytes;
+        Ok(())
     }
 
     /// Gives the open transaction up: nobody sees its rows, and every object goes back to what is committed. One that is being
     /// committed is waited for, as nobody could tell what became of it.
     pub fn abort(&mut self, moment: &Moment, offsets: &OffsetsTopic) -> Result<()> {
-        let settled = self.settle(offsets).map(drop);
+        let settled = self.settle(offsets);
         let open = self.open.take().is_some();
         (self.rows, self.bytes) = (0, 0);
         for object in self.objects.values_mut() {

@@ -8,7 +8,7 @@ use crate::kafka::{Append, Batch};
 use crate::lead::{self, Lead, Led};
 use crate::letter::Letter;
 use crate::lookback::LookingBack;
-use crate::object::Plan;
+use crate::object::{Object, Plan};
 use crate::owner::Owner;
 use crate::poll::{CHUNK_BYTES, TableName};
 use crate::postgres::{Connection, Rows};
@@ -38,6 +38,16 @@ pub struct Reading<'a> {
     pub between: bool,
     /// What becomes of rows that do not fit.
     pub unfit: Unfit,
+    /// What the object's progress counts already: with what was committed in between.
+    pub counted: Counted,
+}
+
+/// Rows and bytes delivered, and rows that went to the dead-letter topic.
+#[derive(Default)]
+pub struct Counted {
+    rows: u64,
+    bytes: u64,
+    letters: u64,
 }
 
 /// So many letters at most are kept for one chunk that could be smaller.
@@ -57,7 +67,7 @@ impl Reading<'_> {
         let started = Instant::now();
         let longest = owner.producer.transaction_timeout() / 4;
         let mut waited = Duration::ZERO;
-        let (mut rows, mut bytes, mut counted) = (0, 0, 0);
+        let (mut rows, mut bytes) = (0, 0);
         batch.clear();
         let cursor = self.looking_back.as_ref().map_or(0, LookingBack::columns);
         let skip = cursor + self.lead.count();
@@ -108,8 +118,10 @@ impl Reading<'_> {
             if batch.is_full() || self.headers.is_some() {
                 self.hand_over(owner, batch, &mut waited)?;
                 if self.between && owner.is_full() {
-                    owner.bytes += bytes - counted;
-                    counted = bytes;
+                    owner.bytes += bytes - self.counted.bytes;
+                    if let Some(object) = owner.objects.get_mut(&self.object) {
+                        self.count(object, rows, bytes);
+                    }
                     if let Some(looking_back) = &mut self.looking_back {
                         owner.look_back(&self.object, looking_back.settle(false));
                         looking_back.stored();
@@ -125,9 +137,16 @@ impl Reading<'_> {
         if !batch.is_empty() {
             self.hand_over(owner, batch, &mut waited)?;
         }
-        owner.bytes += bytes - counted;
+        owner.bytes += bytes - self.counted.bytes;
         self.post(connection, plan, owner, &mut waited).await?;
         Ok((rows, bytes))
+    }
+
+    /// Brings the object's progress up to so many rows and bytes of this COPY.
+    pub fn count(&mut self, object: &mut Object, rows: u64, bytes: u64) {
+        let now = Counted { rows, bytes, letters: self.unfit.letters };
+        let before = std::mem::replace(&mut self.counted, now);
+        object.count(rows - before.rows, bytes - before.bytes, self.unfit.letters - before.letters);
     }
 
     /// A row that cannot go as it is: an error, a letter, or cut; how many bytes of it were sent.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::avro::Settings;
 use crate::kafka::Batch;
 use crate::object::Object;
-use crate::owner::Owner;
+use crate::owner::{Committed, Owner};
 use crate::poll::{Choice, Duty, Moment, Running, TableName, choose};
 use crate::postgres::Connection;
 use crate::retry::{Answer, Delays, answer};
@@ -51,7 +51,9 @@ pub struct Task {
     busy: Duration,
     looked_at: Instant,
     held_back: HeldBack,
-    delivered: Delivered,
+    /// What was committed since the last line about it, and when that was.
+    delivered: Committed,
+    told: Instant,
     batch: Batch,
     /// The transactions seen running.
     running: Running,
@@ -67,13 +69,6 @@ struct HeldBack {
     xmin: u64,
     since: Instant,
     told: bool,
-}
-
-/// What was committed since the last line about it.
-struct Delivered {
-    rows: u64,
-    bytes: u64,
-    told: Instant,
 }
 
 /// What a task did.
@@ -109,7 +104,8 @@ impl Task {
             busy: Duration::ZERO,
             looked_at: now,
             held_back: HeldBack { xmin: 0, since: now, told: false },
-            delivered: Delivered { rows: 0, bytes: 0, told: now },
+            delivered: Committed::default(),
+            told: now,
             batch: Batch::default(),
             running: Running::default(),
             counters: BTreeMap::new(),
@@ -224,7 +220,7 @@ impl Task {
             }
         }
         for owner in self.owners.values_mut() {
-            owner.let_go(&names);
+            owner.let_go(&names, moment, &shared.offsets)?;
         }
         Ok(())
     }
@@ -282,7 +278,7 @@ impl Task {
             // What it has delivered of late moves with each of its rows.
             self.settle(partition)?;
         }
-        let before = self.owners.get(&partition).map_or(0, |owner| owner.rows);
+        let before = self.owners.get(&partition).and_then(Owner::filled);
         let Some(clock) = self.object(partition, name).and_then(|object| object.sweep.as_ref()) else {
             // It was taken back.
             return Ok(());
@@ -302,14 +298,18 @@ impl Task {
             }
             Err(error) => error,
         };
-        let Some(owner) = self.owners.get_mut(&partition) else { return Err(error) };
-        if error.kind() == Kind::Topic && owner.refused().is_some_and(|(object, _)| object.name != *name) {
-            return self.refused(partition, error);
+        let refused = |task: &mut Task| task.owners.get_mut(&partition).is_some_and(|owner| owner.refused().is_some());
+        if error.kind() == Kind::Topic && refused(self) {
+            // It may be the commit under way that is refused: then that has been answered once it was waited for.
+            self.settle(partition)?;
+            return if refused(self) { self.refused(partition, error) } else { Ok(()) };
         }
+        let Some(owner) = self.owners.get_mut(&partition) else { return Err(error) };
+        let filled = owner.filled();
         let Some(object) = owner.objects.get_mut(name) else { return Err(error) };
         let error = self.shared.name_successor(partition, error);
         let error = if error.object_name().is_some() { error } else { error.object(name.to_string()) };
-        let half_sent = owner.rows != before;
+        let half_sent = filled.is_some() && filled != before;
         if self.closer.len() > closer {
             tracing::info!(object = %name, "{}", error.message());
             return if half_sent { self.take_back(partition) } else { Ok(()) };
@@ -342,6 +342,7 @@ impl Task {
 
     /// Waits a failure out, or ends the task with it.
     async fn recover(&mut self, error: Error) -> Result<()> {
+        self.tell();
         let answer = answer(error.kind());
         let first_connection = self.moment.is_none() && error.kind() == Kind::Refused;
         if answer == Answer::Stop || first_connection {
@@ -432,15 +433,17 @@ impl Task {
 
     fn tell(&mut self) {
         const EVERY: Duration = Duration::from_secs(60);
-        if self.delivered.told.elapsed() >= EVERY {
-            if self.delivered.rows > 0 {
-                tracing::info!(
-                    rows = self.delivered.rows,
-                    bytes = self.delivered.bytes,
-                    "delivered in the last minute"
-                );
-            }
-            self.delivered = Delivered { rows: 0, bytes: 0, told: Instant::now() };
+        for Committed { rows, bytes } in self.owners.values_mut().map(|owner| std::mem::take(&mut owner.committed)) {
+            self.delivered.rows += rows;
+            self.delivered.bytes += bytes;
+        }
+        if self.told.elapsed() < EVERY {
+            return;
+        }
+        self.told = Instant::now();
+        let Committed { rows, bytes } = std::mem::take(&mut self.delivered);
+        if rows > 0 {
+            tracing::info!(rows, bytes, "delivered in the last minute");
         }
     }
 

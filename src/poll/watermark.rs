@@ -232,6 +232,11 @@ impl Watermark {
         self.leaves.clear();
     }
 
+    /// Whether anything was read yet: a leaf, a pass, or of a query's first poll so much that it has a place.
+    pub fn has_begun(&self) -> bool {
+        !self.leaves.is_empty() || self.passes > 0 || self.position != Values::default()
+    }
+
     /// Goes back to what survived. Whether anything will be read again.
     pub fn follow(&mut self, verdict: &Verdict, moment: &Moment) -> bool {
         let mut again = false;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Task;
-use crate::owner::{Committed, Owner};
+use crate::owner::Owner;
 use crate::{Error, Kind, Result};
 
 /// Windows in which nothing was found are stored with the next rows, at the end, or after this long.
@@ -52,13 +52,7 @@ impl Task {
     pub(super) fn settle(&mut self, partition: i32) -> Result<()> {
         let Some(owner) = self.owners.get_mut(&partition) else { return Ok(()) };
         match owner.settle(&self.shared.offsets) {
-            Ok(None) => Ok(()),
-            Ok(Some(Committed { rows, bytes, waited })) => {
-                tracing::debug!(partition, rows, bytes, ?waited, "committed");
-                self.delivered.rows += rows;
-                self.delivered.bytes += bytes;
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) => self.refused(partition, error),
         }
     }

@@ -9,7 +9,7 @@ use crate::lead::Lead;
 use crate::lookback::{LookingBack, query_cursor};
 use crate::object::Plan;
 use crate::poll::{Stream, TableName, Window, Work, sql};
-use crate::reading::Reading;
+use crate::reading::{Counted, Reading};
 use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
 
@@ -85,7 +85,11 @@ impl Task {
             ids: None,
             between: true,
             unfit: Unfit::new(&shared.config, object),
+            counted: Counted::default(),
         };
+        // So that a restart of the server is told from another server: what was delivered stays delivered, also of a poll that
+        // is broken off.
+        object.pending.history.note(&moment, jiff::Timestamp::now().as_second());
         // From here on an error drops the connection, and with it the rest of the COPY.
         let read = match connection.copy(&copy).await {
             Ok(tuples) => reading.read(&connection, tuples, &mut plan, owner, &mut self.batch).await,
@@ -99,10 +103,7 @@ impl Task {
         let (rows, bytes) = read?;
         connection.commit().await?;
         self.connection = Some(connection);
-        object.count(rows, bytes);
-        object.count_letters(reading.unfit.letters);
-        // So that a restart of the server is told from another server: what was delivered stays delivered.
-        object.pending.history.note(&moment, jiff::Timestamp::now().as_second());
+        reading.count(object, rows, bytes);
         object.tell_rows(rows);
         if let Some(mut looking_back) = reading.looking_back.take() {
             owner.look_back(name, looking_back.settle(true));

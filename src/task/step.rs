@@ -11,7 +11,7 @@ use crate::lead::Lead;
 use crate::object::{Next, Object, Plan};
 use crate::poll::{Guard, Sight, Stream, TableName, Work, sql};
 use crate::postgres::{Connection, Head, Rows};
-use crate::reading::Reading;
+use crate::reading::{Counted, Reading};
 use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
 
@@ -139,6 +139,7 @@ impl Task {
             // A pass of bulk that is broken off begins its closing anew.
             between: work.stream == Stream::Closing,
             unfit: Unfit::new(&shared.config, object).of_table(&source, work.window),
+            counted: Counted::default(),
         };
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         // An error drops the connections, and with them the rest of the COPY and the lock.
@@ -163,6 +164,7 @@ impl Task {
         self.connection = Some(connection);
         let busy = u32::try_from(companions.len()).unwrap_or(0) + 1;
         self.companions.part(companions).await;
+        reading.count(object, rows, bytes);
         match chunk {
             Some(chunk) => {
                 object.pace = object.pace.after(copied.elapsed(), bytes, target);
@@ -170,8 +172,6 @@ impl Task {
             }
             None => object.read_whole(&work, &head, reading.ids.unwrap_or_default()),
         }
-        object.count(rows, bytes);
-        object.count_letters(reading.unfit.letters);
         object.progress(&work, &source, &head, rows);
         // What each of them took.
         let took = began.elapsed() * busy;

@@ -305,7 +305,7 @@ async fn a_leaf_that_is_attached_and_another_key_come_through_while_rows_are_wri
         .await
         .unwrap();
     stage.configure("tables.include = ['public.p', 'public.k']");
-    let mut running = stage.run(&[]);
+    let mut running = stage.run(&["--set", "tables.refresh_interval=1s"]);
     running.await_log_of(2, "caught_up");
     let stop = Arc::new(AtomicBool::new(false));
     let writer = {

@@ -223,6 +223,19 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
     assert_eq!(ids.iter().filter(|id| **id == 4).count(), 1, "the new version came by itself, once: {ids:?}");
 }
 
+/// Lets a topic take 300 kB at a time from now on.
+async fn lower(stage: &Stage, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap();
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", "300000");
+    for result in admin.alter_configs([&lower], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+/// A row of 480 kB.
+const LARGE: &str = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 15000) i";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_takes_less_than_it_did_gets_what_it_takes() {
     let stage = Stage::new("lowered");
@@ -234,19 +247,9 @@ async fn a_topic_that_takes_less_than_it_did_gets_what_it_takes() {
     stage.configure(&skipping(&stage));
     let mut running = stage.run(&[]);
     running.await_log("caught_up");
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap();
     let topic = stage.topic("docs");
-    let lower = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "300000");
-    for result in admin.alter_configs([&lower], &AdminOptions::new()).await.unwrap() {
-        result.unwrap();
-    }
-    client
-        .batch_execute(
-            "INSERT INTO docs SELECT 2, string_agg(md5(i::text), '') FROM generate_series(1, 15000) i; INSERT INTO docs VALUES (3, 'c')",
-        )
-        .await
-        .unwrap();
+    lower(&stage, &topic).await;
+    client.batch_execute(&format!("INSERT INTO docs VALUES (2, ({LARGE})), (3, 'c')")).await.unwrap();
     until("the letter", Duration::from_secs(30), || letters(&stage).len() == 1);
     until("its neighbour", Duration::from_secs(30), || raw(&stage.kafka, &topic).len() == 2);
     let letter = &letters(&stage)[0];
@@ -254,6 +257,38 @@ async fn a_topic_that_takes_less_than_it_did_gets_what_it_takes() {
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("object failed"), "{log}");
+}
+
+/// It was FAILED where a table would have been judged anew, and told so twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_whose_topic_takes_less_than_it_did_is_read_again_and_delivers_each_row_once() {
+    const ROWS: usize = 200_000;
+    let stage = Stage::new("lowered_query");
+    let client = stage.client().await;
+    client
+        .batch_execute("CREATE TABLE docs (id int PRIMARY KEY, doc text); INSERT INTO docs VALUES (1, 'a')")
+        .await
+        .unwrap();
+    stage.configure(&format!(
+        "{}\ntables.exclude = ['public.docs']\nobjects.q = {{ query = 'SELECT id, doc FROM docs', mode = 'incrementing', incrementing_column = 'id' }}",
+        skipping(&stage)
+    ));
+    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=1000"]);
+    running.await_log("caught_up");
+    let topic = format!("{}.q", stage.name);
+    lower(&stage, &topic).await;
+    client
+        .batch_execute(&format!(
+            "INSERT INTO docs SELECT i, CASE i WHEN 100000 THEN ({LARGE}) ELSE 'x' END FROM generate_series(2, {ROWS}) i"
+        ))
+        .await
+        .unwrap();
+    until("the letter", Duration::from_secs(60), || letters(&stage).len() == 1);
+    until("its neighbours", Duration::from_secs(60), || raw(&stage.kafka, &topic).len() >= ROWS - 1);
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(raw(&stage.kafka, &topic).len(), ROWS - 1, "{log}");
+    assert!(log.contains("the topic takes less than it did") && !log.contains("object failed"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ mod loss;
 mod mistakes;
 mod modes;
 mod offsets;
+mod once;
 mod pooler;
 mod producing;
 mod proxied;

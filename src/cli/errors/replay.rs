@@ -18,7 +18,7 @@ use crate::owner::Owner;
 use crate::poll::sql::{self, Source};
 use crate::poll::{Choice, Reading as Read, Watermark, Window, whole};
 use crate::postgres::Connection;
-use crate::reading::Reading;
+use crate::reading::{Counted, Reading};
 use crate::unfit::Unfit;
 use crate::worker::{self, Shared};
 use crate::{Error, Kind, Result};
@@ -219,6 +219,7 @@ impl Replay {
                 Some(source) => unfit.of_table(source, window),
                 None => unfit,
             },
+            counted: Counted::default(),
         };
         let tuples = self.connection.copy(copy).await?;
         let read = reading.read(&self.connection, tuples, &mut self.plan, &mut self.owner, &mut self.batch).await?;
