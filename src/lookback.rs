@@ -80,6 +80,17 @@ impl Delivered {
         Values { timestamp: text(0), incrementing: text(1) }
     }
 
+    /// Whether there are any to be stored.
+    pub fn has_changed(&self) -> bool {
+        self.streams.iter().any(Recent::has_changed)
+    }
+
+    /// The buckets that have a record, each with its JSON.
+    pub fn all(&self) -> impl Iterator<Item = (usize, u64, Vec<u8>)> {
+        let of = |stream: usize| self.streams[stream].all().map(move |(number, json)| (stream, number, json));
+        of(0).chain(of(1))
+    }
+
     /// The buckets to be stored: stream, number, JSON.
     pub fn changes(&self) -> impl Iterator<Item = (usize, u64, Option<Vec<u8>>)> {
         let of = |stream: usize| self.streams[stream].changes().map(move |(number, json)| (stream, number, json));
@@ -111,7 +122,12 @@ impl LookingBack {
         now: Option<i128>,
         name: String,
     ) -> Self {
-        let micros = Lookback::Micros(i128::try_from(polling.lookback.as_micros()).unwrap_or(i128::MAX));
+        /// A day in microseconds: rows of one day share a date, and come as late as those of an instant.
+        const DAY: i128 = 86_400_000_000;
+        let clock = query_cursor(cursor, description).clock;
+        let within = if clock == Clock::Date { DAY } else { 0 };
+        let back = i128::try_from(polling.lookback.as_micros()).unwrap_or(i128::MAX);
+        let micros = Lookback::Micros(back.saturating_add(within));
         let rows = Lookback::Rows(usize::try_from(polling.lookback_ids).unwrap_or(usize::MAX));
         LookingBack {
             polls: [delivered.streams[0].poll(), delivered.streams[1].poll()],
@@ -135,8 +151,9 @@ impl LookingBack {
         sql::query_conditions(&query_cursor(cursor, description), first, second)
     }
 
-    /// Meets a row, by what leads it and its encoded key and value: whether it is to be sent.
-    pub fn meet(&mut self, leading: &[Option<&[u8]>], key: &[u8], value: &[u8]) -> Result<bool> {
+    /// Meets a row, by what leads it, the marker of what was not read of it, and its other fields as PostgreSQL sent them (a
+    /// record would be another with each schema id): whether it is to be sent.
+    pub fn meet(&mut self, leading: &[Option<&[u8]>], marker: &[u8], rest: &[u8]) -> Result<bool> {
         let field = |at: usize| leading.get(at).copied().flatten();
         let (stream, bytes) = match (field(0), field(1)) {
             (Some(first), _) => (0, first),
@@ -154,9 +171,9 @@ impl LookingBack {
                 .hint("mode incrementing goes by whole numbers, texts and uuids; cast the column in the query")
         })?;
         let mut digest = Sha256::new();
-        digest.update(u64::try_from(key.len()).unwrap_or_default().to_be_bytes());
-        digest.update(key);
-        digest.update(value);
+        digest.update(u64::try_from(marker.len()).unwrap_or_default().to_be_bytes());
+        digest.update(marker);
+        digest.update(rest);
         let mut hash = Hash::default();
         hash.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
         Ok(self.delivered.streams[stream].meet(&mut self.polls[stream], cursor, hash, self.lookbacks[stream]))

@@ -93,6 +93,8 @@ pub struct Object {
     pub bounded: Option<Instant>,
     /// Of bulk and queries: the passes that were complete when this process found it.
     pub passes_before: u64,
+    /// Of a query: when the pass at hand began, in seconds since 1970.
+    pub pass_at: i64,
 }
 
 /// How a sweep is getting on, for the log and the duty limit.
@@ -158,6 +160,7 @@ impl Object {
             seen: Seen::default(),
             bounded: None,
             passes_before,
+            pass_at: 0,
         }
     }
 
@@ -165,6 +168,9 @@ impl Object {
     pub fn refresh(&mut self, choice: Choice, moment: &Moment) {
         self.table = choice.table;
         self.topic = choice.topic;
+        // A table may have become a view.
+        self.query = choice.query;
+        self.polling = choice.polling;
         self.sweep = None;
         self.ahead.clear();
         if choice.refused.is_some() {
@@ -240,7 +246,8 @@ impl Object {
         if self.is_in_passes() {
             return self.sweep.is_none() && self.pending.passes > self.passes_before;
         }
-        let again = self.pending.leaves.values().any(|leaf| leaf.again.is_some());
+        let again =
+            self.leaves().iter().any(|oid| self.pending.leaves.get(oid).is_some_and(|leaf| leaf.again.is_some()));
         self.table.leaves.is_empty()
             || (self.current_leaf().is_none() && !again && self.pending.floor(self.leaves()) >= xmin)
     }
@@ -271,13 +278,27 @@ impl Object {
             let window = self.pending.leaves.get(&leaf)?.window()?;
             let stream = match mode.cursor().filter(|_| !window.is_load()) {
                 None => Stream::Settled,
-                Some(cursor) if !self.in_chunks && self.pending.bounds.index(cursor, window).is_some() => Stream::Index,
+                // One that has read chunks has a place, and goes on from there.
+                Some(cursor)
+                    if !self.in_chunks
+                        && self
+                            .pending
+                            .leaves
+                            .get(&leaf)
+                            .and_then(|leaf| leaf.sweep)
+                            .is_some_and(|sweep| sweep.filenode == 0)
+                        && self.pending.bounds.index(cursor, window).is_some() =>
+                {
+                    Stream::Index
+                }
                 Some(_) => Stream::Poll,
             };
             return Some(Work { leaf, window, stream });
         }
         if *mode == Mode::Bulk {
-            let from = self.pending.leaves.values().map(|leaf| leaf.floor).min()?;
+            let present = self.leaves();
+            let of_pass = self.pending.leaves.iter().filter(|(oid, _)| present.contains(oid));
+            let from = of_pass.map(|(_, leaf)| leaf.floor).min()?;
             let window = Window { from, to: Window::OPEN };
             return Some(Work { leaf: self.table.oid, window, stream: Stream::Closing });
         }
@@ -356,7 +377,12 @@ impl Object {
             }
             Stream::Sweep => self.pending.finish_again(work.leaf),
             Stream::Eager => self.ahead.retain(|leaf| *leaf != work.leaf),
-            Stream::Closing => self.pending.finish_pass(),
+            Stream::Closing => {
+                if self.query.is_some() && self.polling.mode == Mode::Bulk {
+                    self.pending.pass_at = self.pass_at;
+                }
+                self.pending.finish_pass();
+            }
         }
     }
 
@@ -382,11 +408,13 @@ impl Object {
     pub fn begin_pass(&mut self, moment: &Moment, clock: Timestamp) -> bool {
         self.mark_polled(Instant::now());
         if self.query.is_some() {
-            if self.polling.mode == Mode::Bulk {
-                self.pending.pass_at = clock.as_second();
-            }
+            // Stored once it is complete: one that is broken off is read again.
+            self.pass_at = clock.as_second();
             return true;
         }
+        // Of partitions that are gone by now nothing is left to be read.
+        let present = self.leaves();
+        self.pending.leaves.retain(|oid, _| present.contains(oid));
         if self.pending.leaves.is_empty() {
             self.pending.pass_at = clock.as_second();
             self.pending.begin_sweep(&self.leaves(), moment, clock.as_second());
@@ -480,12 +508,13 @@ impl Object {
     /// What its progress is stored as: its own record, and beside it the buckets of a query's delivered rows that changed.
     pub fn records(&self, connector: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let own = (self.key.clone(), Some(self.pending.to_json()));
-        let buckets = self
-            .delivered
-            .iter()
-            .flat_map(Delivered::changes)
-            .map(|(stream, number, json)| (kafka::bucket_key(connector, &self.name, stream, number), json));
-        std::iter::once(own).chain(buckets).collect()
+        let key = |stream, number| kafka::bucket_key(connector, &self.name, stream, number);
+        // What counts no more would be believed again by who starts before the next poll.
+        let void = (self.void && self.delivered.is_none()).then_some(&self.buckets).into_iter().flatten();
+        let void = void.map(|(stream, number, _)| (key(*stream, *number), None));
+        let changed = self.delivered.iter().flat_map(Delivered::changes);
+        let changed = changed.map(|(stream, number, json)| (key(stream, number), json));
+        std::iter::once(own).chain(void).chain(changed).collect()
     }
 
     /// A query begins anew: what it has delivered is void, and its buckets go with the next commit.
@@ -510,7 +539,9 @@ impl Object {
 
     /// Whether there is progress that Kafka does not have yet.
     pub fn is_dirty(&self) -> bool {
-        self.committed.as_ref() != Some(&self.pending) && self.pending.has_begun()
+        // Rows of a query's first poll may be delivered before it has a place.
+        self.delivered.as_ref().is_some_and(Delivered::has_changed)
+            || (self.committed.as_ref() != Some(&self.pending) && self.pending.has_begun())
     }
 
     /// When the duty limit lets it be read again, after a delta. Loads are exempt.

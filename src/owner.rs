@@ -209,12 +209,17 @@ impl Owner {
             return Ok(());
         }
         self.abort(moment, offsets)?;
-        let stored = &mut self.stored;
+        let (stored, connector) = (&mut self.stored, &self.connector);
         self.objects.retain(|name, object| {
             let stays = found.contains(name);
             if !stays {
                 tracing::warn!(object = %name, "the table is gone; its progress stays stored");
                 stored.extend(object.committed.as_ref().map(|committed| (object.key.clone(), committed.to_json())));
+                if let Some(delivered) = &object.delivered_before {
+                    stored.retain(|key, _| kafka::bucket_of(key).is_none_or(|(of, ..)| of != object.key));
+                    let key = |stream, number| kafka::bucket_key(connector, name, stream, number);
+                    stored.extend(delivered.all().map(|(stream, number, json)| (key(stream, number), json)));
+                }
             }
             stays
         });
@@ -363,6 +368,8 @@ impl Owner {
         for object in self.objects.values_mut() {
             let (reading, table) = (object.reading(), object.table.oid);
             object.take_back(|| Watermark::new(reading, table, moment));
+            // What is committed may be of another table, or read otherwise: that it begins anew is taken back, too.
+            object.check_identity(moment);
         }
         settled?;
         if open { self.producer.abort(PATIENCE) } else { Ok(()) }

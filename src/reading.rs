@@ -85,6 +85,12 @@ impl Reading<'_> {
             if let (Some(ids), Some(id)) = (&mut self.ids, led.xid) {
                 ids.insert(id);
             }
+            if let Some(looking_back) = &mut self.looking_back {
+                let marker = led.marker.as_deref().unwrap_or_default().as_bytes();
+                if !looking_back.meet(&leading, marker, lead::rest(tuple, &leading))? {
+                    continue;
+                }
+            }
             let (key, value) = batch.buffers();
             let encoded = match led.marker {
                 None => plan.encoder.encode_after(skip, tuple, key, value),
@@ -99,18 +105,18 @@ impl Reading<'_> {
                     _ => Odd::Record(key.len(), value.len()),
                 };
                 batch.discard();
-                let sent = self.set_apart(odd, &led, skip, tuple, &leading, most, plan, owner, batch, &mut waited)?;
+                let sent = self.set_apart(odd, &led, skip, tuple, most, plan, owner, batch, &mut waited)?;
                 rows += u64::from(sent > 0);
                 bytes += sent as u64;
                 if self.can_shrink && self.unfit.kept() > MOST_LETTERS {
                     return Err(Error::new(Kind::Stalled, "the chunk has too many rows for the dead-letter topic"));
                 }
-                continue;
-            }
-            if let Some(looking_back) = &mut self.looking_back
-                && !looking_back.meet(&leading, key, value)?
-            {
-                batch.discard();
+                if self.between && owner.is_full() {
+                    if !batch.is_empty() {
+                        self.hand_over(owner, batch, &mut waited)?;
+                    }
+                    self.commit(owner, rows, bytes)?;
+                }
                 continue;
             }
             bytes += batch.finish() as u64;
@@ -118,15 +124,7 @@ impl Reading<'_> {
             if batch.is_full() || self.headers.is_some() {
                 self.hand_over(owner, batch, &mut waited)?;
                 if self.between && owner.is_full() {
-                    owner.bytes += bytes - self.counted.bytes;
-                    if let Some(object) = owner.objects.get_mut(&self.object) {
-                        self.count(object, rows, bytes);
-                    }
-                    if let Some(looking_back) = &mut self.looking_back {
-                        owner.look_back(&self.object, looking_back.settle(false));
-                        looking_back.stored();
-                    }
-                    owner.commit(&self.shared.offsets)?;
+                    self.commit(owner, rows, bytes)?;
                 }
                 let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
                 if too_much && self.can_shrink {
@@ -140,6 +138,19 @@ impl Reading<'_> {
         owner.bytes += bytes - self.counted.bytes;
         self.post(connection, plan, owner, &mut waited).await?;
         Ok((rows, bytes))
+    }
+
+    /// Commits what was handed over so far, with how far it has come.
+    fn commit(&mut self, owner: &mut Owner, rows: u64, bytes: u64) -> Result<()> {
+        owner.bytes += bytes - self.counted.bytes;
+        if let Some(object) = owner.objects.get_mut(&self.object) {
+            self.count(object, rows, bytes);
+        }
+        if let Some(looking_back) = &mut self.looking_back {
+            owner.look_back(&self.object, looking_back.settle(false));
+            looking_back.stored();
+        }
+        owner.commit(&self.shared.offsets)
     }
 
     /// Brings the object's progress up to so many rows and bytes of this COPY.
@@ -158,7 +169,6 @@ impl Reading<'_> {
         led: &Led,
         skip: usize,
         tuple: &[u8],
-        leading: &[Option<&[u8]>],
         most: usize,
         plan: &mut Plan,
         owner: &mut Owner,
@@ -166,13 +176,6 @@ impl Reading<'_> {
         waited: &mut Duration,
     ) -> Result<usize> {
         let (mut fate, mut odd) = self.unfit.judge(odd, led, plan)?;
-        // So that a query's next poll knows it again.
-        let marker = led.marker.as_deref().unwrap_or_default().as_bytes();
-        if let Some(looking_back) = &mut self.looking_back
-            && !looking_back.meet(leading, marker, lead::rest(tuple, leading))?
-        {
-            return Ok(0);
-        }
         if fate == Fate::Cut {
             let mut sized = Batch::default();
             let cut = self.unfit.cut(plan, skip, tuple, &odd, most, |plan, tuple| {

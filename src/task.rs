@@ -12,7 +12,7 @@ use crate::avro::Settings;
 use crate::kafka::Batch;
 use crate::object::Object;
 use crate::owner::{Committed, Owner};
-use crate::poll::{Choice, Duty, Moment, Running, TableName, choose};
+use crate::poll::{Choice, Duty, Moment, Running, Stream, TableName, choose};
 use crate::postgres::Connection;
 use crate::retry::{Answer, Delays, answer};
 use crate::worker::Shared;
@@ -207,6 +207,9 @@ impl Task {
                 self.partitions.contains(&partition).then_some((choice, key, partition))
             })
             .collect();
+        for owner in self.owners.values_mut() {
+            owner.let_go(&names, moment, &shared.offsets)?;
+        }
         let mut missing: Vec<i32> = ours.iter().map(|(.., partition)| *partition).collect();
         missing.retain(|partition| !self.owners.contains_key(partition));
         missing.sort_unstable();
@@ -218,9 +221,6 @@ impl Task {
             if let Some(owner) = self.owners.get_mut(&partition) {
                 owner.adopt(&shared, choice, key, moment);
             }
-        }
-        for owner in self.owners.values_mut() {
-            owner.let_go(&names, moment, &shared.offsets)?;
         }
         Ok(())
     }
@@ -273,10 +273,13 @@ impl Task {
     }
 
     async fn step(&mut self, partition: i32, name: &TableName) -> Result<()> {
-        let is_query = self.object(partition, name).is_some_and(|object| object.query.is_some());
-        if is_query {
-            // What it has delivered of late moves with each of its rows.
-            self.settle(partition)?;
+        let object = self.object(partition, name);
+        let is_query = object.is_some_and(|object| object.query.is_some());
+        let is_long = object.and_then(Object::next).is_some_and(|work| work.stream == Stream::Closing);
+        if is_query || is_long {
+            // What is read as one statement may take longer than a transaction may be open. And what a query has delivered of
+            // late moves with each of its rows.
+            self.commit_all(false).await?;
         }
         let before = self.owners.get(&partition).and_then(Owner::filled);
         let Some(clock) = self.object(partition, name).and_then(|object| object.sweep.as_ref()) else {

@@ -157,6 +157,16 @@ impl Recent {
         }
     }
 
+    /// Whether there are buckets to be stored.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The buckets that have a record, each with its JSON.
+    pub fn all(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        self.kept.iter().filter_map(|number| Some((*number, to_json(self.buckets.get(number)?))))
+    }
+
     /// The buckets to be stored, each with its JSON; `None`: it is gone.
     pub fn changes(&self) -> impl Iterator<Item = (u64, Option<Vec<u8>>)> {
         self.changed.iter().map(|number| (*number, self.buckets.get(number).map(|rows| to_json(rows))))

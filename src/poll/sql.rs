@@ -226,12 +226,29 @@ pub fn join(exported: &str, source: &Source, window: Window) -> String {
 }
 
 /// Where the rows lie now: file, size in blocks, and the OID behind the name (a rename swaps tables).
+///
+/// A leaf that is read through its root has to be a partition of that still, and by its name; and its constraint is what it is
+/// now: a row that went to the default partition, as its own had just been detached, lies in no range known before.
 fn place(source: &Source) -> String {
+    let (within, constraint) = match &source.through_root {
+        None => (String::new(), "NULL".to_owned()),
+        Some(_) => (
+            format!(
+                " AND pg_catalog.to_regclass({name})::pg_catalog.oid = {root} \
+                  AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) AS a WHERE a.relid = {root}::pg_catalog.oid) \
+                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND i.inhdetachpending)",
+                name = escape_literal(&source.root_name.quoted()),
+                root = source.root,
+            ),
+            format!("pg_catalog.pg_get_partition_constraintdef({})", source.leaf),
+        ),
+    };
     format!(
         "coalesce(pg_catalog.pg_relation_filenode({leaf}), 0) AS filenode, \
          coalesce(pg_catalog.pg_relation_size({leaf}), 0) / pg_catalog.current_setting('block_size')::pg_catalog.int8 AS blocks, \
          coalesce((SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                   WHERE n.nspname = {schema} AND c.relname = {name}), 0) AS oid",
+                   WHERE n.nspname = {schema} AND c.relname = {name}{within}), 0) AS oid, \
+         {constraint} AS leaf_constraint",
         leaf = source.leaf,
         schema = escape_literal(&source.leaf_name.schema),
         name = escape_literal(&source.leaf_name.name),

@@ -38,14 +38,23 @@ pub struct Holder {
 }
 
 /// Where a table's rows lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// `pg_relation_filenode`: a rewrite changes it.
     pub filenode: u32,
     /// The file's size in blocks.
     pub blocks: u32,
-    /// The OID behind the name; 0: none.
+    /// The OID behind the name; 0: none, or no partition of its root any more where it is read through that.
     pub oid: u32,
+    /// What makes rows those of this leaf, as SQL, where it is read through its root; none: nothing but being there.
+    pub constraint: Option<String>,
+}
+
+impl Place {
+    /// The condition for rows of this leaf, read through its root.
+    pub fn within(&self) -> String {
+        self.constraint.clone().unwrap_or_else(|| "true".to_owned())
+    }
 }
 
 /// The oldest version whose functions are all there: `pg_current_snapshot` and friends are older, TID range scans are not.
@@ -199,7 +208,12 @@ pub(super) fn moment(row: &SimpleQueryRow) -> Result<Moment> {
 
 /// Reads the columns of a place.
 pub(super) fn place(row: &SimpleQueryRow) -> Result<Place> {
-    Ok(Place { filenode: read(row, "filenode")?, blocks: read(row, "blocks")?, oid: read(row, "oid")? })
+    Ok(Place {
+        filenode: read(row, "filenode")?,
+        blocks: read(row, "blocks")?,
+        oid: read(row, "oid")?,
+        constraint: row.try_get("leaf_constraint").map_err(classify)?.map(str::to_owned),
+    })
 }
 
 pub(super) fn read<T: FromStr>(row: &SimpleQueryRow, name: &str) -> Result<T> {

@@ -10,6 +10,7 @@ use crate::object::Object;
 use crate::poll::sql::{Clock, Highest};
 use crate::poll::{Bound, Bounds, Mode, Moment, Seen, Values};
 use crate::postgres::Connection;
+use crate::retry::{Answer, answer};
 
 /// A sweep is skipped while the change counters stand still, but never for longer than this, as they lag.
 const COUNTERS_BELIEVED: Duration = Duration::from_secs(120);
@@ -53,7 +54,19 @@ impl Task {
                 margin: if moment.markers.in_recovery { object.polling.lookback } else { MARGIN },
                 before: &object.seen,
             };
-            let seen = connection.highest(&ask).await?;
+            let seen = match connection.highest(&ask).await {
+                Ok(seen) => seen,
+                Err(error) if matches!(answer(error.kind()), Answer::Reconnect | Answer::Stop) => return Err(error),
+                Err(error) => {
+                    // A column that is another now, a lock: this object's alone. Its next step finds out which.
+                    tracing::debug!(object = %object.name, error = error.message(), cause = error.cause_text(), "its cursor is not looked at");
+                    connection.rollback().await?;
+                    if answer(error.kind()) != Answer::Later {
+                        object.plan = None;
+                    }
+                    continue;
+                }
+            };
             let spaced = object.bounded.is_none_or(|at| at.elapsed() >= spacing(object));
             if let Some(values) = object.looks.bound(oldest).filter(|values| spaced && is_whole(object, values)) {
                 object.pending.bounds.add(Bound { xmax: moment.snapshot.xmax, values });
@@ -116,9 +129,10 @@ impl Task {
             }
             let load = object.is_loading();
             let leaves = object.leaves();
+            let anew = leaves.iter().all(|leaf| object.pending.leaves.get(leaf).is_none_or(|leaf| leaf.floor == 0));
             let begun = !unchanged && object.pending.begin_sweep(&leaves, moment, clock.as_second());
-            if load && begun {
-                // The load takes every row: the first sweep is due an interval after it.
+            if anew && begun {
+                // The load takes every row: the first sweep is due an interval after it. One of a new partition does not.
                 object.pending.pass_at = clock.as_second();
             }
             if !begun && may_read_ahead(object, moment) {

@@ -31,7 +31,7 @@ impl Task {
             self.connection = Some(connection);
             return Ok(Duration::ZERO);
         };
-        let source = object.source(&work)?;
+        let mut source = object.source(&work)?;
         let began = Instant::now();
         let mut head = match connection.open_chunk(&source, work.window).await {
             Ok(head) => head,
@@ -48,6 +48,10 @@ impl Task {
         }
         if head.place.oid != source.leaf {
             return Err(Error::new(Kind::Changed, format!("{} is another table now", source.leaf_name)));
+        }
+        if source.through_root.is_some() {
+            // What the catalog showed last may have changed since, and now the lock holds it still.
+            source.through_root = Some(head.place.within());
         }
         if !in_sight(&connection, object, &work, &head).await? {
             self.connection = Some(connection);
@@ -156,7 +160,9 @@ impl Task {
         let (rows, bytes) = read?;
         if !source.lock {
             let again = connection.place_again(&source).await?;
-            if again.filenode != head.place.filenode || again.oid != head.place.oid {
+            if (again.filenode, again.oid, &again.constraint)
+                != (head.place.filenode, head.place.oid, &head.place.constraint)
+            {
                 return Err(Error::new(Kind::Changed, "the table was rewritten while it was read without a lock"));
             }
         }
@@ -192,7 +198,10 @@ async fn in_sight(connection: &Connection, object: &mut Object, work: &Work, hea
         Sight::Faded => {
             connection.rollback().await?;
             tracing::warn!(object = %object.name, xmin = work.window.from, "too many transactions ago to tell ids apart: the table is loaded again");
-            object.pending.leaves.remove(&work.leaf);
+            match work.stream {
+                Stream::Closing => object.pending.leaves.clear(),
+                _ => drop(object.pending.leaves.remove(&work.leaf)),
+            }
             object.sweep = None;
             Ok(false)
         }

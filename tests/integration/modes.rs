@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use strandline_testbed::{Kafka, Postgres, PostgresOptions};
+
 use crate::stage::{Stage, connect, until};
-use crate::topic::records;
+use crate::topic::{committed, records};
 
 /// The values of one column in a topic, sorted.
 fn column(stage: &Stage, topic: &str, column: &str) -> Vec<i64> {
@@ -105,7 +107,17 @@ async fn an_open_transaction_of_a_stranger_holds_nobody_elses_rows_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_with_a_cursor_looks_back_for_late_commits_and_delivers_no_row_twice() {
-    let stage = Stage::new("lookback");
+    look_back(&Stage::new("lookback")).await;
+}
+
+/// An interval of so many microseconds is out of range there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_looks_back_on_the_oldest_version_too() {
+    let postgres = Postgres::start(PostgresOptions { major: Some(14), ..PostgresOptions::default() });
+    look_back(&Stage::on("oldest", postgres.create_database("oldest"), Kafka::shared().bootstrap())).await;
+}
+
+async fn look_back(stage: &Stage) {
     let client = stage.client().await;
     client
         .batch_execute(
@@ -126,7 +138,7 @@ async fn a_query_with_a_cursor_looks_back_for_late_commits_and_delivers_no_row_t
     stage.run_once();
     let joined = format!("{}.joined", stage.name);
     let all: Vec<i64> = (1..=3000).collect();
-    assert_eq!((column(&stage, &joined, "id"), column(&stage, &stage.topic("v"), "id")), (all.clone(), all.clone()));
+    assert_eq!((column(stage, &joined, "id"), column(stage, &stage.topic("v"), "id")), (all.clone(), all.clone()));
     // Late: within the lookback of a minute, a tie with rows sent; without a timestamp; ids below the highest.
     client
         .batch_execute(
@@ -354,4 +366,213 @@ async fn a_query_goes_on_where_it_was_after_the_server_restarted() {
     connect(&url).await.batch_execute("INSERT INTO t VALUES (101)").await.unwrap();
     let log = stage.run_once();
     assert_eq!(column(&stage, &format!("{}.q", stage.name), "id"), (1..=101).collect::<Vec<_>>(), "{log}");
+}
+
+/// A day's rows may commit after midnight, when rows of the next day have been delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_looks_back_a_day_where_its_cursor_is_a_date() {
+    let stage = Stage::new("dates");
+    let client = stage.client().await;
+    client
+        .batch_execute("CREATE TABLE o (id int PRIMARY KEY, day date NOT NULL); INSERT INTO o VALUES (1, current_date)")
+        .await
+        .unwrap();
+    stage.configure(
+        "objects.q = { query = 'SELECT id, day FROM o', mode = 'timestamp', timestamp_column = 'day' }\ntables.exclude = ['public.o']",
+    );
+    stage.run_once();
+    client.batch_execute("INSERT INTO o VALUES (2, current_date - 1), (3, current_date)").await.unwrap();
+    stage.run_once();
+    assert_eq!(column(&stage, &format!("{}.q", stage.name), "id"), [1, 2, 3]);
+}
+
+/// The look at its highest cursor failed again and again, and with it every table of the task.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_column_that_is_renamed_fails_its_own_table_alone() {
+    let stage = Stage::new("renamed");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE a (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON a (at);
+             CREATE TABLE b (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON b (at);
+             INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)",
+        )
+        .await
+        .unwrap();
+    stage.configure("tables.mode = 'timestamp'\ntables.timestamp_column = 'at'\n\"tasks.max\" = 1");
+    let mut running = stage.run(&[]);
+    running.await_log_of(2, "caught_up");
+    client.batch_execute("ALTER TABLE a RENAME COLUMN at TO changed_at; INSERT INTO b VALUES (2)").await.unwrap();
+    until("the other's row", Duration::from_secs(30), || column(&stage, &stage.topic("b"), "id") == [1, 2]);
+    running.await_log("object failed object=public.a");
+    client.batch_execute("INSERT INTO b VALUES (3)").await.unwrap();
+    until("another row", Duration::from_secs(30), || column(&stage, &stage.topic("b"), "id") == [1, 2, 3]);
+    let (_, log) = running.stop();
+    assert_eq!(log.matches("object failed").count(), 1, "{log}");
+}
+
+/// Each new partition's load put the sweep off by its interval.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_keep_being_created_do_not_put_the_sweep_off() {
+    let stage = Stage::new("putoff");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE p (id int, at timestamptz NOT NULL DEFAULT now()) PARTITION BY RANGE (id);
+             CREATE TABLE p0 PARTITION OF p FOR VALUES FROM (0) TO (1000); CREATE INDEX ON p (at); INSERT INTO p VALUES (1)",
+        )
+        .await
+        .unwrap();
+    stage.configure(
+        "tables.include = ['public.p']\ntables.mode = 'timestamp'\ntables.timestamp_column = 'at'\nsweep.interval = '10s'",
+    );
+    let mut running = stage.run(&["--set=tables.refresh_interval=500ms"]);
+    running.await_log("caught_up");
+    let mut written = false;
+    let began = std::time::Instant::now();
+    for at in 1.. {
+        client
+            .batch_execute(&format!(
+                "CREATE TABLE p{at} PARTITION OF p FOR VALUES FROM ({at}000) TO ({at}999); INSERT INTO p VALUES ({at}001)"
+            ))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // By then its values are believed.
+        if !written && running.log().contains("stream=Index") {
+            client.batch_execute("INSERT INTO p VALUES (2, now() - interval '1 day')").await.unwrap();
+            written = true;
+        }
+        if column(&stage, &stage.topic("p"), "id").contains(&2) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "written: {written}\n{}", running.log());
+    }
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+/// The closing of a pass began where the unread partition was: at nothing, and so read nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_dropped_in_mid_pass_costs_no_row_of_another() {
+    const ROWS: i64 = 2_000_000;
+    let stage = Stage::new("dropped_leaf");
+    let client = stage.client().await;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE p (id int, part int, v int DEFAULT 0) PARTITION BY LIST (part);
+             CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);
+             CREATE TABLE p3 PARTITION OF p FOR VALUES IN (3);
+             INSERT INTO p SELECT i, 1 FROM generate_series(11, {ROWS}) i; INSERT INTO p SELECT i, 2 FROM generate_series(1, 10) i;
+             INSERT INTO p VALUES (0, 3)"
+        ))
+        .await
+        .unwrap();
+    stage.configure("tables.include = ['public.p']\ntables.mode = 'bulk'");
+    stage.settle();
+    let mut running = stage.run(&["--set", "poll.interval=1h", "--set=tables.refresh_interval=100ms"]);
+    running.await_log("committed partition");
+    client.batch_execute("UPDATE p SET v = 1 WHERE part = 2; DROP TABLE p3").await.unwrap();
+    running.await_log("caught_up");
+    let (_, log) = running.stop();
+    let ids = column(&stage, &stage.topic("p"), "id");
+    for id in 1..=10 {
+        assert!(ids.contains(&id), "{id} is missing of {} rows:\n{log}", ids.len());
+    }
+}
+
+/// What an object has stored, with changes, as `strandline offsets set` takes it.
+fn set_offset(stage: &Stage, object: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let listed = stage.strandline(&["offsets", "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let mut offset = listed["offsets"][0]["offset"].clone();
+    change(&mut offset);
+    let set = stage.strandline(&["offsets", "set", object, &offset.to_string(), "--yes"]);
+    assert!(set.status.success(), "{set:?}");
+}
+
+/// A sweep that a dropped partition had under way was waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_of_a_partition_that_is_gone_is_not_waited_for() {
+    let stage = Stage::new("gone_leaf");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE p (id int, at timestamptz NOT NULL DEFAULT now(), part int) PARTITION BY LIST (part);
+             CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2); CREATE INDEX ON p (at);
+             INSERT INTO p VALUES (1, now(), 1), (2, now(), 2)",
+        )
+        .await
+        .unwrap();
+    stage.configure("tables.include = ['public.p']\ntables.mode = 'timestamp'\ntables.timestamp_column = 'at'");
+    stage.run_once();
+    let leaf = client.query_one("SELECT oid, pg_relation_filenode(oid) FROM pg_class WHERE relname = 'p2'", &[]).await;
+    let (oid, file): (u32, u32) = leaf.map(|row| (row.get(0), row.get(1))).unwrap();
+    // As if it had been stopped in the middle.
+    client.batch_execute("UPDATE p SET at = now()").await.unwrap();
+    stage.run_once();
+    set_offset(&stage, "p", |offset| {
+        let to = offset["xmax"].as_u64().unwrap();
+        offset["again"] = format!("{oid} {to} {file} (1,0)").into();
+    });
+    client.batch_execute("DROP TABLE p2; INSERT INTO p VALUES (3, now(), 1)").await.unwrap();
+    stage.run_once();
+    assert_eq!(column(&stage, &stage.topic("p"), "id"), [1, 1, 2, 2, 3]);
+}
+
+/// When it began was stored with what it had committed: a pass that was broken off waited for the next interval.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_of_a_query_that_is_killed_is_read_again_at_once() {
+    const ROWS: usize = 1_000_000;
+    let stage = Stage::new("brokenpass");
+    let client = stage.client().await;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE o (id int, v text); INSERT INTO o SELECT i, md5(i::text) FROM generate_series(1, {ROWS}) i"
+        ))
+        .await
+        .unwrap();
+    stage.configure("objects.q = { query = 'SELECT id, v FROM o', mode = 'bulk' }\ntables.exclude = ['public.o']");
+    let topic = format!("{}.q", stage.name);
+    stage.run_once();
+    // The next one is due.
+    set_offset(&stage, "q", |offset| offset["pass_at"] = (offset["pass_at"].as_i64().unwrap() - 7200).into());
+    let mut running = stage.run(&["--set=poll.interval=1h", "--set=kafka.transaction.timeout.ms=1000"]);
+    running.await_log_of(2, "committed partition");
+    let log = running.kill();
+    assert!(!log.contains("caught_up"), "the pass was over already:\n{log}");
+    let mut running = stage.run(&["--set=poll.interval=1h"]);
+    running.await_log("caught_up");
+    let (_, log) = running.stop();
+    let rows = committed(&stage.kafka, &topic);
+    assert!(rows as usize > 2 * ROWS, "{rows} records after two passes and a part of one:\n{log}");
+}
+
+/// The constraints of partitions are part of what is asked for where only their root is granted. They were up to a minute old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_detached_hides_no_row_of_the_default_one() {
+    let stage = Stage::new("default_leaf");
+    let client = stage.client().await;
+    let role = format!("reader_{}", std::process::id());
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE {role} LOGIN; CREATE TABLE p (id int) PARTITION BY RANGE (id);
+             CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100); CREATE TABLE pd PARTITION OF p DEFAULT;
+             INSERT INTO p VALUES (1), (200); GRANT SELECT ON p TO {role}"
+        ))
+        .await
+        .unwrap();
+    stage.configure("tables.include = ['public.p']");
+    let url = stage.database.url.replacen("postgres@", &format!("{role}@"), 1);
+    assert!(url.contains(&role), "{url}");
+    let url = format!("database.url={url}");
+    let mut running = stage.run(&["--set", &url]);
+    running.await_log("caught_up");
+    client.batch_execute("ALTER TABLE p DETACH PARTITION p1; INSERT INTO p VALUES (50)").await.unwrap();
+    client.batch_execute("INSERT INTO p VALUES (500)").await.unwrap();
+    until("the last row", Duration::from_secs(30), || column(&stage, &stage.topic("p"), "id").contains(&500));
+    running.stop();
+    let log = stage.try_once(&["--set", &url]);
+    assert_eq!(column(&stage, &stage.topic("p"), "id"), [1, 50, 200, 500], "{log:?}");
+    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }

@@ -9,6 +9,9 @@ use strandline_testbed::{Database, Kafka, Postgres, Registry};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A test's own database, connector name and configuration.
 pub struct Stage {
     pub database: Database,
@@ -105,7 +108,7 @@ impl Stage {
             let reached = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) > '{now}'::xid8");
             let started = Instant::now();
             while one(&client, &reached).await != "t" {
-                assert!(started.elapsed() < Duration::from_secs(60), "a transaction older than {now} is still open");
+                assert!(started.elapsed() < PATIENCE, "a transaction older than {now} is still open");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -217,12 +220,14 @@ impl Running {
 
     /// Waits until the log has so many of these.
     pub fn await_log_of(&mut self, count: usize, text: &str) {
-        let (log, child) = (self.log.clone(), &mut self.child);
-        let has_come = || read(&log).matches(text).count() >= count;
-        until(&format!("`{text}` in the log"), Duration::from_secs(60), || {
-            assert!(child.try_wait().unwrap().is_none() || has_come(), "it ended:\n{}", read(&log));
-            has_come()
-        });
+        let started = Instant::now();
+        while self.log().matches(text).count() < count {
+            // What it wrote last counts.
+            let ended = !self.is_running() && self.log().matches(text).count() < count;
+            assert!(!ended, "it ended without `{text}`:\n{}", self.log());
+            assert!(started.elapsed() < PATIENCE, "`{text}` did not come:\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
     }
 }
 

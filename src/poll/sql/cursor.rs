@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postgres_protocol::escape::escape_literal;
 
-use super::PINNED;
+use super::{LOCK_TIMEOUT, PINNED};
 use crate::poll::mode::Cursor;
 use crate::poll::recent::Key;
 use crate::poll::running::Seen;
@@ -93,7 +93,7 @@ pub fn highest(ask: &Highest<'_>) -> String {
         Clock::None => "",
     };
     format!(
-        "BEGIN READ ONLY; {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
+        "BEGIN READ ONLY; {LOCK_TIMEOUT} {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
          {} AS timestamp, {} AS incrementing; COMMIT",
         least(&ask.before.clock),
         top(ask.cursor.timestamp_sql(), below, &ask.before.highest.timestamp),
@@ -116,6 +116,11 @@ pub struct QueryCursor {
 
 /// The last moment that a timestamp is told as a number; what lies beyond, infinity too, counts as this one.
 const LAST_MOMENT: &str = "'9999-12-31'";
+
+/// The first moment that PostgreSQL knows, 4714-11-24 BC, in microseconds since 1970.
+const FIRST_MOMENT: i128 = -210_866_803_200_000_000;
+/// In microseconds.
+const HOUR: i128 = 3_600_000_000;
 
 impl QueryCursor {
     /// The fields that lead each row: the timestamp in microseconds since 1970, the incrementing column as text.
@@ -142,10 +147,13 @@ impl QueryCursor {
     fn by_time(&self, column: &str, floor: Option<&Key>) -> String {
         let type_ = if self.clock == Clock::Zoned { "timestamptz" } else { "timestamp" };
         match floor {
-            Some(floor) => {
-                format!("{column} > 'epoch'::pg_catalog.{type_} + '{floor} microseconds'::pg_catalog.interval")
-            }
-            None => format!("{column} IS NOT NULL"),
+            // An interval is read in units below 2^31 each by PostgreSQL 14, and multiplied exactly below 2^53.
+            Some(Key::Number(floor)) if *floor > FIRST_MOMENT => format!(
+                "{column} > 'epoch'::pg_catalog.{type_} + ({}) * '1 hour'::pg_catalog.interval + {} * '1 microsecond'::pg_catalog.interval",
+                floor.div_euclid(HOUR),
+                floor.rem_euclid(HOUR)
+            ),
+            _ => format!("{column} IS NOT NULL"),
         }
     }
 }
@@ -177,6 +185,9 @@ pub fn clock_micros(clock: Clock, zone: Option<&str>) -> Option<String> {
     let now = match (clock, zone) {
         (Clock::Zoned, _) => "pg_catalog.clock_timestamp()".to_owned(),
         (Clock::Local, Some(zone)) => format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})", escape_literal(zone)),
+        (Clock::Date, Some(zone)) => {
+            format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})::pg_catalog.date", escape_literal(zone))
+        }
         _ => return None,
     };
     Some(format!("SELECT (extract(epoch FROM {now}) * 1000000)::pg_catalog.int8 AS now"))
@@ -202,8 +213,13 @@ mod tests {
         assert_eq!(query_conditions(&at, None, None), " WHERE at IS NOT NULL OR at IS NULL ORDER BY at NULLS FIRST");
         assert_eq!(
             query_conditions(&at, Some(&Key::Number(7)), None),
-            " WHERE at > 'epoch'::pg_catalog.timestamptz + '7 microseconds'::pg_catalog.interval OR at IS NULL ORDER BY at NULLS FIRST"
+            " WHERE at > 'epoch'::pg_catalog.timestamptz + (0) * '1 hour'::pg_catalog.interval + 7 * '1 microsecond'::pg_catalog.interval \
+             OR at IS NULL ORDER BY at NULLS FIRST"
         );
+        let before = query_conditions(&at, Some(&Key::Number(-1)), None);
+        assert!(before.contains("(-1) * '1 hour'::pg_catalog.interval + 3599999999 * '1 microsecond'"), "{before}");
+        let never = query_conditions(&at, Some(&Key::Number(i128::from(i64::MIN) - 60)), None);
+        assert!(never.starts_with(" WHERE at IS NOT NULL OR at IS NULL"), "{never}");
         let id = query(Clock::None, None, Some("id"));
         assert_eq!(
             query_conditions(&id, Some(&Key::Text("o'clock".into())), None),
