@@ -256,9 +256,7 @@ async fn a_token_is_renewed_while_streaming() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let topic = stage.topic("t");
-    crate::stage::until("rows", Duration::from_secs(30), || {
-        records(brokers.kafka.bootstrap(), &topic).len() >= usize::try_from(id).unwrap()
-    });
+    crate::stage::until("rows", || records(brokers.kafka.bootstrap(), &topic).len() >= usize::try_from(id).unwrap());
     let (code, log) = running.stop();
     assert_eq!(
         (code, records(brokers.kafka.bootstrap(), &topic).len()),

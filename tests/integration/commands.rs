@@ -151,7 +151,7 @@ async fn a_killed_connector_is_taken_over_by_force_and_a_running_one_is_fenced()
     running.await_log("caught_up object=public.orders");
     running.await_log("caught_up object=public.no_key");
     // What is not stored yet cannot be reset, and then nobody is fenced.
-    until("progress", std::time::Duration::from_secs(60), || {
+    until("progress", || {
         let stored = text(&stage.strandline(&["offsets", "list"]));
         stored.contains("public.orders") && stored.contains("public.no_key")
     });

@@ -27,7 +27,7 @@ async fn a_deleted_topic_is_made_anew_and_what_it_lacks_is_said() {
     client.batch_execute(TABLES).await.unwrap();
     let mut running = stage.run(&[]);
     running.await_log_of(2, "caught_up");
-    until("the load", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() == 20);
+    until("the load", || raw(&stage.kafka, &stage.topic("t")).len() == 20);
     delete(&stage, &stage.topic("t")).await;
     // What Kafka takes while it deletes the topic goes with it, and what it does not answer is given up after a minute.
     let began = Instant::now();
@@ -43,7 +43,7 @@ async fn a_deleted_topic_is_made_anew_and_what_it_lacks_is_said() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     client.batch_execute("INSERT INTO t VALUES (-1); INSERT INTO u VALUES (-1)").await.unwrap();
-    until("the last rows", Duration::from_secs(30), || {
+    until("the last rows", || {
         let last = |table| records(&stage.kafka, &stage.topic(table)).last().map(|record| record.long("id"));
         (last("t"), last("u")) == (Some(-1), Some(-1))
     });
@@ -68,7 +68,7 @@ async fn a_deleted_offsets_topic_ends_the_connector_which_says_so_and_the_next_s
     client.batch_execute(&others.concat()).await.unwrap();
     let mut running = stage.run(&[]);
     running.await_log_of(8, "caught_up");
-    until("the load", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("t")).len() == 20);
+    until("the load", || raw(&stage.kafka, &stage.topic("t")).len() == 20);
     delete(&stage, &format!("{}-offsets", stage.name)).await;
     client
         .batch_execute(

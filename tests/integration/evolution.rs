@@ -84,9 +84,7 @@ async fn each_alter_shows_in_the_schema_and_no_row_is_lost_or_sent_twice_over_it
     for (marker, (alter, field, expected)) in (1000..).zip(ALTERS) {
         client.batch_execute(alter).await.unwrap();
         client.batch_execute(&format!("INSERT INTO t (id, ver, v) VALUES ({marker}, 0, 'm')")).await.unwrap();
-        until(alter, Duration::from_secs(30), || {
-            records(&stage.kafka, &stage.topic("t")).iter().any(|record| record.long("id") == marker)
-        });
+        until(alter, || records(&stage.kafka, &stage.topic("t")).iter().any(|record| record.long("id") == marker));
         let fields = newest(&stage, "t");
         assert_eq!(fields.get(*field).map(base).unwrap_or_default(), *expected, "{alter}");
     }
@@ -102,7 +100,7 @@ async fn each_alter_shows_in_the_schema_and_no_row_is_lost_or_sent_twice_over_it
         .map(|row| (row.get::<_, i32>(0).into(), row.get::<_, i32>(1).into()))
         .collect();
     let arrived = || records(&stage.kafka, &stage.topic("t"));
-    until("every last version", Duration::from_secs(30), || {
+    until("every last version", || {
         let arrived: BTreeSet<(i64, i64)> =
             arrived().iter().map(|record| (record.long("id"), record.long("ver"))).collect();
         last.iter().all(|(id, ver)| arrived.contains(&(*id, *ver)))
@@ -145,7 +143,7 @@ async fn an_incompatible_change_fails_its_object_alone_with_the_registrys_reason
     running.await_log(&t);
     running.await_log(&k);
     client.batch_execute("INSERT INTO fine VALUES (9)").await.unwrap();
-    until("another object's row", Duration::from_secs(20), || {
+    until("another object's row", || {
         records(&stage.kafka, &stage.topic("fine")).iter().any(|record| record.long("id") == 9)
     });
     assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 1, "nothing is encoded by another schema");
@@ -238,7 +236,7 @@ async fn an_alter_in_mid_load_waits_for_the_chunk_and_the_next_chunk_reads_what_
     let watcher = stage.client().await;
     for (alter, _) in IN_MID_LOAD.iter().filter(|(alter, _)| !alter.is_empty()) {
         let before = raw(&stage.kafka, &topic).len();
-        until("more rows", Duration::from_secs(60), || raw(&stage.kafka, &topic).len() > before);
+        until("more rows", || raw(&stage.kafka, &topic).len() > before);
         let copying = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'strandline%' \
              AND query LIKE '%COPY%' AND state = 'active' AND datname = current_database()";
         await_one(&watcher, copying, &mut running).await;
@@ -250,7 +248,7 @@ async fn an_alter_in_mid_load_waits_for_the_chunk_and_the_next_chunk_reads_what_
         altering.await.unwrap();
         assert!(i64::try_from(raw(&stage.kafka, &topic).len()).unwrap() < ROWS, "the load was over before {alter}");
     }
-    until("the end of the load", Duration::from_secs(90), || {
+    until("the end of the load", || {
         assert!(!running.log().contains("object failed"), "{}", running.log());
         running.log().contains("caught_up")
     });
@@ -332,10 +330,10 @@ async fn a_leaf_that_is_attached_and_another_key_come_through_while_rows_are_wri
         Some(Value::Record(fields)) => fields[0].clone(),
         other => panic!("{other:?}"),
     };
-    until("the attached leaf", Duration::from_secs(60), || {
+    until("the attached leaf", || {
         records(&stage.kafka, &stage.topic("p")).iter().any(|record| record.long("id") >= 100)
     });
-    until("the other key", Duration::from_secs(60), || {
+    until("the other key", || {
         assert!(!running.log().contains("object failed"), "{}", running.log());
         records(&stage.kafka, &stage.topic("k")).iter().any(|record| key(record).0 == "code")
     });
@@ -351,7 +349,7 @@ async fn a_leaf_that_is_attached_and_another_key_come_through_while_rows_are_wri
             .collect();
         let versions =
             || records(&stage.kafka, &stage.topic(table)).into_iter().map(|one| (one.long("id"), one.long("ver")));
-        until("every last version", Duration::from_secs(30), || last.is_subset(&versions().collect()));
+        until("every last version", || last.is_subset(&versions().collect()));
         let all: Vec<_> = versions().collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a version of {table} came twice");
     }

@@ -25,7 +25,7 @@ async fn a_table_rewritten_in_mid_load_is_read_again_from_its_beginning() {
         .await
         .unwrap();
     let running = stage.run(&[]);
-    until("some rows", Duration::from_secs(60), || committed(&stage.kafka, &stage.topic("big")) > 0);
+    until("some rows", || committed(&stage.kafka, &stage.topic("big")) > 0);
     running.kill();
     let before = committed(&stage.kafka, &stage.topic("big"));
     assert!(before < rows, "the load was over already");
@@ -51,7 +51,7 @@ async fn a_chunk_that_waits_for_an_alter_table_reads_the_table_as_it_is_afterwar
     let client = stage.client().await;
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 7)").await.unwrap();
     let running = stage.run(&[]);
-    until("the load", Duration::from_secs(30), || raw(&stage.kafka, &stage.topic("t")).len() == 1);
+    until("the load", || raw(&stage.kafka, &stage.topic("t")).len() == 1);
     client
         .batch_execute(
             "BEGIN; INSERT INTO t VALUES (2, 7); COMMIT; \
@@ -67,9 +67,7 @@ async fn a_chunk_that_waits_for_an_alter_table_reads_the_table_as_it_is_afterwar
         assert!(std::time::Instant::now() < deadline, "no chunk queued:\n{}", running.log());
     }
     client.batch_execute("COMMIT").await.unwrap();
-    until("the row", Duration::from_secs(30), || {
-        raw(&stage.kafka, &stage.topic("t")).len() >= 2 || running.log().contains("object failed")
-    });
+    until("the row", || raw(&stage.kafka, &stage.topic("t")).len() >= 2 || running.log().contains("object failed"));
     eprintln!("{}", running.stop().1);
     let last = records(&stage.kafka, &stage.topic("t")).pop().unwrap();
     assert_eq!((last.long("id"), last.get("v")), (2, Value::Float(1.5)), "the row that was waited for");

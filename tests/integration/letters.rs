@@ -250,8 +250,8 @@ async fn a_topic_that_takes_less_than_it_did_gets_what_it_takes() {
     let topic = stage.topic("docs");
     lower(&stage, &topic).await;
     client.batch_execute(&format!("INSERT INTO docs VALUES (2, ({LARGE})), (3, 'c')")).await.unwrap();
-    until("the letter", Duration::from_secs(30), || letters(&stage).len() == 1);
-    until("its neighbour", Duration::from_secs(30), || raw(&stage.kafka, &topic).len() == 2);
+    until("the letter", || letters(&stage).len() == 1);
+    until("its neighbour", || raw(&stage.kafka, &topic).len() == 2);
     let letter = &letters(&stage)[0];
     assert_eq!((&letter["key"]["id"], &letter["columns"][0]), (&"2".into(), &"doc".into()), "{letter}");
     let (code, log) = running.stop();
@@ -283,8 +283,8 @@ async fn a_query_whose_topic_takes_less_than_it_did_is_read_again_and_delivers_e
         ))
         .await
         .unwrap();
-    until("the letter", Duration::from_secs(60), || letters(&stage).len() == 1);
-    until("its neighbours", Duration::from_secs(60), || raw(&stage.kafka, &topic).len() >= ROWS - 1);
+    until("the letter", || letters(&stage).len() == 1);
+    until("its neighbours", || raw(&stage.kafka, &topic).len() >= ROWS - 1);
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(raw(&stage.kafka, &topic).len(), ROWS - 1, "{log}");
@@ -311,7 +311,7 @@ async fn letters_and_rows_come_exactly_once_whenever_the_connector_is_killed() {
         // Between the letters and their commit, or after it.
         running.await_log("went to the dead-letter topic");
         if round % 2 == 0 {
-            until("a commit", Duration::from_secs(60), || letters(&stage).len() > letters_before);
+            until("a commit", || letters(&stage).len() > letters_before);
         }
         running.kill();
     }

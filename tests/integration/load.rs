@@ -1,7 +1,5 @@
 //! Loads, deltas, resumes.
 
-use std::time::Duration;
-
 use crate::stage::{Stage, until};
 use crate::topic::{committed, raw, records};
 
@@ -44,11 +42,11 @@ async fn a_running_connector_follows_and_a_table_created_later_is_picked_up() {
     let mut running = stage.run(&["--set", "tables.refresh_interval=200ms"]);
     running.await_log("caught_up");
     client.batch_execute("INSERT INTO a VALUES (2, 'y')").await.unwrap();
-    until("the new row", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("a")).len() == 2);
+    until("the new row", || raw(&stage.kafka, &stage.topic("a")).len() == 2);
     client.batch_execute("CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (5)").await.unwrap();
-    until("the new table", Duration::from_secs(20), || raw(&stage.kafka, &stage.topic("b")).len() == 1);
+    until("the new table", || raw(&stage.kafka, &stage.topic("b")).len() == 1);
     client.batch_execute("ALTER TABLE a ADD COLUMN more int; INSERT INTO a VALUES (3, 'z', 9)").await.unwrap();
-    until("the new column", Duration::from_secs(20), || records(&stage.kafka, &stage.topic("a")).len() == 3);
+    until("the new column", || records(&stage.kafka, &stage.topic("a")).len() == 3);
     assert_eq!(records(&stage.kafka, &stage.topic("a"))[2].long("more"), 9);
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
@@ -99,7 +97,7 @@ async fn a_load_that_is_killed_resumes_at_its_place_and_delivers_each_row_once()
     for _ in 0..3 {
         let before = committed(&stage.kafka, &stage.topic("big"));
         let running = stage.run(&[]);
-        until("more rows", Duration::from_secs(60), || committed(&stage.kafka, &stage.topic("big")) > before);
+        until("more rows", || committed(&stage.kafka, &stage.topic("big")) > before);
         running.kill();
         kills += 1;
     }

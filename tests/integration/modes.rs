@@ -60,7 +60,7 @@ async fn a_cursor_finds_by_its_index_what_is_new_and_the_sweep_what_it_cannot_sh
     let mut running = stage.run(&[]);
     running.await_log("caught_up");
     let delivered = |least: usize| {
-        until("rows", Duration::from_secs(30), || records(&stage.kafka, &stage.topic("t")).len() >= least);
+        until("rows", || records(&stage.kafka, &stage.topic("t")).len() >= least);
     };
     for id in 1001..=1020 {
         client.execute(&format!("INSERT INTO t (id) VALUES ({id})"), &[]).await.unwrap();
@@ -91,15 +91,15 @@ async fn an_open_transaction_of_a_stranger_holds_nobody_elses_rows_back() {
     stranger.batch_execute("BEGIN; INSERT INTO t VALUES (100)").await.unwrap();
     for id in 2..=5 {
         client.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await.unwrap();
-        until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&id));
+        until("the row", || column(&stage, &stage.topic("t"), "id").contains(&id));
     }
     let log = running.kill();
     let mut running = stage.run(&[]);
     running.await_log("object found");
     client.batch_execute("INSERT INTO t VALUES (6)").await.unwrap();
-    until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&6));
+    until("the row", || column(&stage, &stage.topic("t"), "id").contains(&6));
     stranger.batch_execute("COMMIT").await.unwrap();
-    until("the stranger's row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&100));
+    until("the stranger's row", || column(&stage, &stage.topic("t"), "id").contains(&100));
     running.stop();
     stage.run_once();
     assert_eq!(column(&stage, &stage.topic("t"), "id"), [1, 2, 3, 4, 5, 6, 100], "{log}");
@@ -223,7 +223,7 @@ async fn a_row_whose_timestamp_is_long_before_its_transactions_id_comes_without_
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     patient.batch_execute("INSERT INTO t (id) VALUES (1000); COMMIT").await.unwrap();
-    until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id").contains(&1000));
+    until("the row", || column(&stage, &stage.topic("t"), "id").contains(&1000));
     let (_, log) = running.stop();
     assert!(!log.contains("stream=Sweep"), "{log}");
 }
@@ -322,7 +322,7 @@ async fn cursors_of_any_type_and_keys_of_ones_own_choice() {
     let all: Vec<i64> = (1..=last).collect();
     let topics = tables.map(|table| stage.topic(table));
     for topic in topics.iter().chain([&format!("{}.q", stage.name)]) {
-        until("every row", Duration::from_secs(30), || records(&stage.kafka, topic).len() >= rows);
+        until("every row", || records(&stage.kafka, topic).len() >= rows);
         assert_eq!(column(&stage, topic, "n"), all, "{topic}");
     }
     running.stop();
@@ -403,10 +403,10 @@ async fn a_cursor_column_that_is_renamed_fails_its_own_table_alone() {
     let mut running = stage.run(&[]);
     running.await_log_of(2, "caught_up");
     client.batch_execute("ALTER TABLE a RENAME COLUMN at TO changed_at; INSERT INTO b VALUES (2)").await.unwrap();
-    until("the other's row", Duration::from_secs(30), || column(&stage, &stage.topic("b"), "id") == [1, 2]);
+    until("the other's row", || column(&stage, &stage.topic("b"), "id") == [1, 2]);
     running.await_log("object failed object=public.a");
     client.batch_execute("INSERT INTO b VALUES (3)").await.unwrap();
-    until("another row", Duration::from_secs(30), || column(&stage, &stage.topic("b"), "id") == [1, 2, 3]);
+    until("another row", || column(&stage, &stage.topic("b"), "id") == [1, 2, 3]);
     let (_, log) = running.stop();
     assert_eq!(log.matches("object failed").count(), 1, "{log}");
 }
@@ -570,7 +570,7 @@ async fn a_partition_that_is_detached_hides_no_row_of_the_default_one() {
     running.await_log("caught_up");
     client.batch_execute("ALTER TABLE p DETACH PARTITION p1; INSERT INTO p VALUES (50)").await.unwrap();
     client.batch_execute("INSERT INTO p VALUES (500)").await.unwrap();
-    until("the last row", Duration::from_secs(30), || column(&stage, &stage.topic("p"), "id").contains(&500));
+    until("the last row", || column(&stage, &stage.topic("p"), "id").contains(&500));
     running.stop();
     let log = stage.try_once(&["--set", &url]);
     assert_eq!(column(&stage, &stage.topic("p"), "id"), [1, 50, 200, 500], "{log:?}");

@@ -31,7 +31,7 @@ async fn progress_survives_more_partitions_of_the_offsets_topic() {
     }
     client.batch_execute("INSERT INTO a VALUES (21)").await.unwrap();
     // The operation is done before every broker's answer shows it.
-    until("the new partitions", Duration::from_secs(20), || partitions(&stage.kafka, &offsets) == 7);
+    until("the new partitions", || partitions(&stage.kafka, &offsets) == 7);
     let log = stage.run_once();
     assert!(log.contains("stored progress moved"), "{log}");
     client.batch_execute("INSERT INTO b VALUES (21)").await.unwrap();

@@ -48,7 +48,7 @@ async fn no_row_is_lost_through_a_pooler_that_others_use_too() {
         }
         other.await.unwrap();
         let topic = stage.topic("t");
-        until("rows", Duration::from_secs(60), || records(&stage.kafka, &topic).len() >= 560);
+        until("rows", || records(&stage.kafka, &topic).len() >= 560);
         let (code, log) = running.stop();
         let mut ids: Vec<i64> = records(&stage.kafka, &topic).iter().map(|record| record.long("id")).collect();
         ids.sort_unstable();

@@ -98,7 +98,7 @@ async fn a_transaction_that_outlived_its_timeout_is_sent_again_and_nobody_is_sai
     );
     stage.client().await.batch_execute(&sql).await.unwrap();
     let mut running = stage.run(&["--set", "kafka.transaction.timeout.ms=2000"]);
-    until("the first commit", Duration::from_secs(60), || committed(&stage.kafka, &stage.topic("t")) > 0);
+    until("the first commit", || committed(&stage.kafka, &stage.topic("t")) > 0);
     let aborted = |log: &str| log.contains("transaction.timeout.ms");
     let mut hangs = 0;
     while !aborted(&running.log()) && hangs < 5 && !running.log().contains("caught_up") {
@@ -108,14 +108,14 @@ async fn a_transaction_that_outlived_its_timeout_is_sent_again_and_nobody_is_sai
         running.signal(libc::SIGCONT);
         hangs += 1;
         let log = running.log().len();
-        until("a word", Duration::from_secs(30), || running.log().len() > log);
+        until("a word", || running.log().len() > log);
     }
     let began = std::time::Instant::now();
     while !running.log().contains("caught_up") {
         assert!(began.elapsed() < Duration::from_secs(60) && running.is_running(), "{}", running.log());
         std::thread::park_timeout(Duration::from_millis(50));
     }
-    until("all rows", Duration::from_secs(30), || committed(&stage.kafka, &stage.topic("t")) >= rows);
+    until("all rows", || committed(&stage.kafka, &stage.topic("t")) >= rows);
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(aborted(&log), "after {hangs} hangs no transaction had timed out:\n{log}");
@@ -176,9 +176,7 @@ fn append(producer: &mut Producer, topic: &str, text: &[u8]) {
         value.resize(value.len() + (200 << 10), b' ');
         batch.finish();
     }
-    until("room in the queue", Duration::from_secs(30), || {
-        batch.is_empty() || producer.append(topic, &mut batch).unwrap() == Append::Queued
-    });
+    until("room in the queue", || batch.is_empty() || producer.append(topic, &mut batch).unwrap() == Append::Queued);
 }
 
 /// The texts of a topic's committed records, each once.

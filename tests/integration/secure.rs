@@ -151,7 +151,7 @@ async fn a_certificate_that_signed_itself_is_pinned_and_rotated_while_streaming(
         .unwrap();
     running.await_log("1023");
     std::fs::write(&pinned, new.pem()).unwrap();
-    until("rows", Duration::from_secs(40), || records(&stage.kafka, &stage.topic("t")).len() >= 2);
+    until("rows", || records(&stage.kafka, &stage.topic("t")).len() >= 2);
     let (code, log) = running.stop();
     let ids: Vec<i64> = records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
     assert_eq!((ids, code), (vec![1, 2], Some(0)), "{log}");

@@ -9,8 +9,11 @@ use strandline_testbed::{Database, Kafka, Postgres, Registry};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// How long a test waits for what has to come.
+/// How long a test waits for what has to come, however slow the machine.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// The same where it should come by itself: tables are looked for again, and empty windows stored, after a minute, which would
+/// hide that something is not.
+const SOON: Duration = Duration::from_secs(55);
 
 /// A test's own database, connector name and configuration.
 pub struct Stage {
@@ -242,11 +245,11 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Waits for an event, with a deadline.
-pub fn until(what: &str, deadline: Duration, mut event: impl FnMut() -> bool) {
+/// Waits for an event.
+pub fn until(what: &str, mut event: impl FnMut() -> bool) {
     let started = Instant::now();
     while !event() {
-        assert!(started.elapsed() < deadline, "{what} did not come within {deadline:?}");
+        assert!(started.elapsed() < SOON, "{what} did not come within {SOON:?}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

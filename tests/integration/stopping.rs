@@ -39,7 +39,7 @@ async fn a_clean_stop_takes_less_than_ten_seconds_in_every_state() {
 
     registry.set(Weather::Stall);
     let running = run();
-    until("plans", Duration::from_secs(30), || running.log().contains("object found"));
+    until("plans", || running.log().contains("object found"));
     stopped("the registry stalled", running);
 
     let mut running = run();
@@ -49,13 +49,13 @@ async fn a_clean_stop_takes_less_than_ten_seconds_in_every_state() {
     let mut running = run();
     running.await_log("object found");
     kafka.set(Weather::Stall);
-    until("records that are held back", Duration::from_secs(30), || kafka.holds_back());
+    until("records that are held back", || kafka.holds_back());
     stopped("in load, Kafka stalled", running);
 
     let mut running = run();
     running.await_log("object found");
     postgres.set(Weather::Stall);
-    until("rows that are held back", Duration::from_secs(30), || postgres.holds_back());
+    until("rows that are held back", || postgres.holds_back());
     stopped("in load, PostgreSQL stalled", running);
 
     for (state, door, weather) in [
@@ -72,15 +72,15 @@ async fn a_clean_stop_takes_less_than_ten_seconds_in_every_state() {
 
     stage.run_once();
     let running = run();
-    until("every object", Duration::from_secs(60), || running.log().matches("object found").count() >= 3);
+    until("every object", || running.log().matches("object found").count() >= 3);
     stopped("idle", running);
 
     for (state, door) in [("idle, Kafka stalled", kafka), ("idle, PostgreSQL stalled", postgres)] {
         let running = run();
-        until("every object", Duration::from_secs(60), || running.log().matches("object found").count() >= 3);
+        until("every object", || running.log().matches("object found").count() >= 3);
         door.set(Weather::Stall);
         client.batch_execute("INSERT INTO c SELECT coalesce(max(id), 0) + 1 FROM c").await.unwrap();
-        until("something that is held back", Duration::from_secs(30), || door.holds_back());
+        until("something that is held back", || door.holds_back());
         stopped(state, running);
     }
     let late: Vec<_> =

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use strandline_testbed::Bastion;
 
@@ -155,7 +154,7 @@ async fn an_agents_key_opens_the_tunnel() {
     let way = Way::new("");
     let socket = way.path("agent");
     let mut agent = Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
-    until("the agent", Duration::from_secs(10), || Path::new(&socket).exists());
+    until("the agent", || Path::new(&socket).exists());
     let added = Command::new("ssh-add").arg("-q").arg(way.path("key")).env("SSH_AUTH_SOCK", &socket).status().unwrap();
     assert!(added.success());
     stage.configure(&way.section(&format!("ssh.known_hosts = {:?}", way.path("known"))));
@@ -181,7 +180,7 @@ async fn a_tunnel_that_dies_is_a_reconnect_and_no_row_is_lost() {
     client.batch_execute("INSERT INTO t SELECT generate_series(50001, 50100)").await.unwrap();
     running.await_log("1006: the bastion cannot be reached");
     way.bastion.restart();
-    until("the rows of meanwhile", Duration::from_secs(60), || raw(&stage.kafka, &stage.topic("t")).len() >= 50_100);
+    until("the rows of meanwhile", || raw(&stage.kafka, &stage.topic("t")).len() >= 50_100);
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     let mut ids: Vec<i64> = records(&stage.kafka, &stage.topic("t")).iter().map(|record| record.long("id")).collect();
