@@ -324,7 +324,7 @@ mod tests {
         state.rate.since = state.rate.since.checked_sub(Duration::from_secs(60)).unwrap();
         let said = Said { object: Some("a".to_owned()), load: true, rows: 10, ..Said::default() };
         state.step(&said, &bars.0.all);
-        assert!(state.rate.per_second.is_none() && state.rate.since.elapsed() < Duration::from_secs(1));
+        assert!(state.rate.per_second.is_none() && state.rate.since.elapsed() < Duration::from_secs(30));
     }
 
     /// Found by looking: in its first instant a load made a million rows a second.
@@ -336,7 +336,7 @@ mod tests {
         rate.since = rate.since.checked_sub(Duration::from_secs(4)).unwrap();
         rate.add(3_000);
         let told = rate.to_string();
-        assert!(told.starts_with(", 1,9") || told.starts_with(", 2,000/s"), "{told}");
+        assert!(told.starts_with(", 1,") || told.starts_with(", 2,000/s"), "{told}");
     }
 
     #[test]

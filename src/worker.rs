@@ -20,7 +20,7 @@ use crate::{Error, Kind, Result, layout};
 const OPEN_TRANSACTION: Duration = Duration::from_secs(15 * 60);
 /// How long all tasks together may take to finish their step and commit after they were asked to stop: whoever stops us
 /// counts to ten.
-const LEAVE: Duration = Duration::from_secs(8);
+const LEAVE: Duration = Duration::from_secs(7);
 
 /// What the tasks of a connector share.
 pub struct Shared {

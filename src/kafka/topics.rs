@@ -42,6 +42,20 @@ pub struct Seen {
     pub retention: Option<Duration>,
 }
 
+/// Whether Kafka may well create the topic a little later.
+fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RequestTimedOut
+            | Code::OperationTimedOut
+            | Code::NotController
+            | Code::LeaderNotAvailable
+            | Code::BrokerNotAvailable
+            | Code::NetworkException
+            | Code::ThrottlingQuotaExceeded
+    )
+}
+
 impl Admin {
     /// Nobody is asked yet.
     pub fn new(kafka: &Kafka, connector: &str) -> Result<Admin> {
@@ -139,6 +153,12 @@ impl Admin {
         for answer in answers {
             match answer {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
+                // The brokers are at something else: it is tried again.
+                Err((_, code)) if passes(code) => {
+                    return Err(Error::new(Kind::Kafka, format!("topic {name} could not be created yet"))
+                        .because(code.to_string())
+                        .hint("are the brokers up, and do they have a controller?"));
+                }
                 Err((_, code)) => {
                     return Err(Error::new(Kind::Topic, format!("Kafka refuses to create topic {name}"))
                         .because(code.to_string())

@@ -61,7 +61,7 @@ async fn a_set_up_that_is_in_order_is_so_in_every_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_will_hurt_is_warned_of_and_fails_nothing() {
-    let stage = Stage::new("hurts");
+    let stage = Stage::alone("hurts");
     let client = stage.client().await;
     client
         .batch_execute(

@@ -72,7 +72,7 @@ async fn a_schema_is_shown_with_what_the_registry_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_tell_progress_failures_and_who_holds_them_back() {
-    let stage = Stage::new("objects");
+    let stage = Stage::alone("objects");
     let client = stage.client().await;
     client.batch_execute(TABLES).await.unwrap();
     client.batch_execute("CREATE VIEW public_orders AS SELECT * FROM orders").await.unwrap();
@@ -268,9 +268,10 @@ async fn a_load_under_way_is_shown_by_its_share() {
         .await
         .unwrap();
     stage.configure("objects.slow = { table = 'slow', where = 'public.slow(id)' }");
+    stage.settle();
     let mut running = stage.run(&[]);
     running.await_log("step object=public.slow");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let object = loop {
         let shown = json(&stage.strandline(&["objects", "--json"]));
         let object = object(&shown, "public.slow").clone();

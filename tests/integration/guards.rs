@@ -24,6 +24,7 @@ async fn a_table_rewritten_in_mid_load_is_read_again_from_its_beginning() {
         ))
         .await
         .unwrap();
+    stage.settle();
     let running = stage.run(&[]);
     until("some rows", || committed(&stage.kafka, &stage.topic("big")) > 0);
     running.kill();

@@ -93,6 +93,7 @@ async fn a_load_that_is_killed_resumes_at_its_place_and_delivers_each_row_once()
         ))
         .await
         .unwrap();
+    stage.settle();
     let mut kills = 0;
     for _ in 0..3 {
         let before = committed(&stage.kafka, &stage.topic("big"));

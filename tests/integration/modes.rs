@@ -62,27 +62,32 @@ async fn a_cursor_finds_by_its_index_what_is_new_and_the_sweep_what_it_cannot_sh
     let delivered = |least: usize| {
         until("rows", || records(&stage.kafka, &stage.topic("t")).len() >= least);
     };
-    for id in 1001..=1020 {
-        client.execute(&format!("INSERT INTO t (id) VALUES ({id})"), &[]).await.unwrap();
+    // Until its values are believed.
+    let deadline = std::time::Instant::now() + Duration::from_secs(180);
+    let mut last = 1000_i64;
+    while !running.log().contains("stream=Index") {
+        assert!(std::time::Instant::now() < deadline, "no bound comes:\n{}", running.log());
+        last += 1;
+        client.execute(&format!("INSERT INTO t (id) VALUES ({last})"), &[]).await.unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    delivered(1020);
     // Written by an application whose clock is a day late: no cursor shows it.
-    client.batch_execute("INSERT INTO t (id, at) VALUES (2000, now() - interval '1 day')").await.unwrap();
-    client.batch_execute("INSERT INTO t (id) VALUES (1021)").await.unwrap();
-    delivered(1021);
+    client.batch_execute("INSERT INTO t (id, at) VALUES (200000, now() - interval '1 day')").await.unwrap();
+    last += 1;
+    client.batch_execute(&format!("INSERT INTO t (id) VALUES ({last})")).await.unwrap();
+    delivered(usize::try_from(last).unwrap());
     let (_, log) = running.stop();
-    assert!(!column(&stage, &stage.topic("t"), "id").contains(&2000), "{log}");
+    assert!(!column(&stage, &stage.topic("t"), "id").contains(&200_000), "{log}");
     stage.configure("tables.mode = 'timestamp'\ntables.timestamp_column = 'at'\nsweep.interval = '100ms'");
     stage.run_once();
-    let mut all: Vec<i64> = (1..=1021).collect();
-    all.push(2000);
+    let mut all: Vec<i64> = (1..=last).collect();
+    all.push(200_000);
     assert_eq!(column(&stage, &stage.topic("t"), "id"), all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_of_a_stranger_holds_nobody_elses_rows_back() {
-    let stage = Stage::new("eager");
+    let stage = Stage::alone("eager");
     let client = stage.client().await;
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
     let mut running = stage.run(&[]);
@@ -161,7 +166,7 @@ async fn look_back(stage: &Stage) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_row_that_is_there_throughout_arrives_in_every_pass_of_bulk_whatever_moves() {
-    let stage = Stage::new("passes");
+    let stage = Stage::alone("passes");
     let client = stage.client().await;
     client
         .batch_execute(
@@ -175,7 +180,7 @@ async fn every_row_that_is_there_throughout_arrives_in_every_pass_of_bulk_whatev
     let stranger = stage.client().await;
     stranger.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
     let mut running = stage.run(&["--set", "poll.interval=10ms"]);
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_secs(180);
     while running.log().matches("caught_up").count() < 8 {
         assert!(std::time::Instant::now() < deadline, "passes do not come:\n{}", running.log());
         // Rows change their block and their partition all the time.
@@ -207,7 +212,7 @@ async fn a_row_whose_timestamp_is_long_before_its_transactions_id_comes_without_
     let mut running = stage.run(&["--set", "sweep.interval=10m"]);
     running.await_log("caught_up");
     let mut next = 11;
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + Duration::from_secs(180);
     while !running.log().contains("stream=Index") {
         assert!(std::time::Instant::now() < deadline, "no bound comes:\n{}", running.log());
         client.batch_execute(&format!("INSERT INTO t (id) VALUES ({next})")).await.unwrap();
@@ -304,7 +309,7 @@ async fn cursors_of_any_type_and_keys_of_ones_own_choice() {
         let object = format!("object=public.{table} ");
         log.lines().any(|line| line.contains("stream=Index") && line.contains(&object))
     };
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_secs(180);
     let mut last = 50;
     while !tables.iter().all(|table| by_index(&running.log(), table)) {
         assert!(std::time::Instant::now() < deadline, "not all come by their cursors:\n{}", running.log());
@@ -337,6 +342,7 @@ async fn a_pass_of_bulk_that_is_killed_goes_on_at_its_place() {
     let client = stage.client().await;
     client.batch_execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 3000000)").await.unwrap();
     stage.configure("tables.mode = 'bulk'");
+    stage.settle();
     let mut running = stage.run(&["--set", "poll.interval=1h"]);
     // A transaction is committed after a second.
     running.await_log("committed partition");

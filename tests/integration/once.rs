@@ -50,7 +50,7 @@ async fn what_an_object_delivered_before_it_failed_does_not_come_again_once_it_i
 /// Renamed away and back: it was taken for as far as it was when the process began.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_gone_for_a_moment_goes_on_where_it_was() {
-    const ROWS: usize = 60_000;
+    const ROWS: usize = 150_000;
     let stage = Stage::new("gone");
     let client = stage.client().await;
     client
@@ -62,14 +62,17 @@ async fn a_table_that_is_gone_for_a_moment_goes_on_where_it_was() {
         .await
         .unwrap();
     stage.configure("tables.include = ['public.*']\n\"offset.storage.partitions\" = 1");
-    let mut running = stage.run(&["--set=tables.refresh_interval=50ms", "--set=kafka.transaction.timeout.ms=1000"]);
+    stage.settle();
+    let mut running = stage.run(&["--set=tables.refresh_interval=50ms", "--set=kafka.transaction.timeout.ms=4000"]);
     // In mid-load and after it.
     running.await_log("committed partition");
     for time in 1..=3 {
+        let before = |text: &str| running.log().matches(text).count();
+        let (gone, found) = (before("the table is gone"), before("object found object=public.t"));
         client.batch_execute("ALTER TABLE t SET SCHEMA elsewhere").await.unwrap();
-        running.await_log_of(time, "the table is gone");
+        running.await_log_of(gone + 1, "the table is gone");
         client.batch_execute("ALTER TABLE elsewhere.t SET SCHEMA public").await.unwrap();
-        running.await_log_of(time + 1, "object found object=public.t");
+        running.await_log_of(found + 1, "object found object=public.t");
         if time > 1 {
             let id = ROWS + time - 1;
             client.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await.unwrap();

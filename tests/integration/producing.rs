@@ -97,6 +97,7 @@ async fn a_transaction_that_outlived_its_timeout_is_sent_again_and_nobody_is_sai
         "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, {rows}) i"
     );
     stage.client().await.batch_execute(&sql).await.unwrap();
+    stage.settle();
     let mut running = stage.run(&["--set", "kafka.transaction.timeout.ms=2000"]);
     until("the first commit", || committed(&stage.kafka, &stage.topic("t")) > 0);
     let aborted = |log: &str| log.contains("transaction.timeout.ms");

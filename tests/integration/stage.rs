@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use strandline_testbed::{Database, Kafka, Postgres, Registry};
+use strandline_testbed::{Database, Kafka, Postgres, PostgresOptions, Registry};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
@@ -24,6 +24,8 @@ pub struct Stage {
     pub registry: String,
     /// Lines below `[kafka]` and below `[schema_registry]`.
     pub below: (String, String),
+    /// A server of its own.
+    _postgres: Option<Postgres>,
 }
 
 /// A running connector; killed when dropped.
@@ -38,6 +40,13 @@ impl Stage {
         Stage::on(name, Postgres::shared().create_database(name), Kafka::shared().bootstrap())
     }
 
+    /// With a PostgreSQL of its own: for tests that hold a transaction open, which holds everybody's window back.
+    pub fn alone(name: &str) -> Stage {
+        let postgres = Postgres::start(PostgresOptions::default());
+        let stage = Stage::on(name, postgres.create_database(name), Kafka::shared().bootstrap());
+        Stage { _postgres: Some(postgres), ..stage }
+    }
+
     /// On these.
     pub fn on(name: &str, database: Database, kafka: &str) -> Stage {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -50,6 +59,7 @@ impl Stage {
             kafka: kafka.to_owned(),
             registry,
             below: Default::default(),
+            _postgres: None,
         };
         stage.configure("");
         stage

@@ -91,6 +91,10 @@ pub fn raw(bootstrap: &str, topic: &str) -> Vec<Raw> {
             Some(Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
             ))) => {}
+            // It was just deleted.
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition,
+            ))) => return Vec::new(),
             Some(Err(error)) => panic!("{topic}: {error}"),
             None => panic!("{topic} cannot be read to its end"),
         }

@@ -169,8 +169,8 @@ mod tests {
 
     use super::*;
 
-    async fn open(port: u16) -> Error {
-        let kafka = Kafka::with(&[("socket.connection.setup.timeout.ms", "300")]);
+    async fn open(port: u16, timeout: &str) -> Error {
+        let kafka = Kafka::with(&[("socket.connection.setup.timeout.ms", timeout)]);
         Dial::of(&kafka, "shop").unwrap().open("127.0.0.1", port).await.err().unwrap()
     }
 
@@ -179,7 +179,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         // Somebody who says nothing, then somebody of another protocol.
-        let silent = open(port).await;
+        let silent = open(port, "300").await;
         assert!(["timed out", "no answer"].iter().any(|words| silent.causes().contains(words)), "{silent:?}");
         let stranger = tokio::spawn(async move {
             loop {
@@ -190,11 +190,11 @@ mod tests {
                 }
             }
         });
-        let answered = open(port).await;
+        let answered = open(port, "30000").await;
         assert!(answered.causes().contains("no answer of Kafka's"), "{answered:?}");
         stranger.abort();
         let _ = stranger.await;
-        let refused = open(port).await;
+        let refused = open(port, "30000").await;
         assert!(
             refused.causes().contains("refused") && refused.hint_text().unwrap().contains("brokers are up"),
             "{refused:?}"
