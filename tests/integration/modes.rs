@@ -582,3 +582,23 @@ async fn a_partition_that_is_detached_hides_no_row_of_the_default_one() {
     assert_eq!(column(&stage, &stage.topic("p"), "id"), [1, 50, 200, 500], "{log:?}");
     client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
+
+/// What had been read of tables before it was in transactions that timed out meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_takes_long_lets_no_other_transaction_time_out() {
+    let stage = Stage::new("lasting");
+    let client = stage.client().await;
+    let tables = (0..6).map(|at| format!("CREATE TABLE t{at} (id int); INSERT INTO t{at} VALUES (1);"));
+    client.batch_execute(&tables.collect::<String>()).await.unwrap();
+    stage.configure("objects.q = { query = 'SELECT 1 AS id FROM pg_sleep(5)', mode = 'bulk' }\n\"tasks.max\" = 1");
+    stage.settle();
+    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=2000"]);
+    running.await_log("caught_up object=q");
+    for at in 0..6 {
+        client.batch_execute(&format!("INSERT INTO t{at} VALUES (2)")).await.unwrap();
+    }
+    running.await_log_of(2, "caught_up object=q");
+    until("the rows", || (0..6).all(|at| column(&stage, &stage.topic(&format!("t{at}")), "id") == [1, 2]));
+    let (code, log) = running.stop();
+    assert!(code == Some(0) && !log.contains("interrupted"), "{log}");
+}
