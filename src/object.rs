@@ -393,6 +393,13 @@ impl Object {
         self.pending.letters += letters;
     }
 
+    /// Whether letters of it are in the transaction that is being committed, or else in the open one.
+    pub fn has_letters(&self, closing: bool) -> bool {
+        let before = self.committed.as_ref().map_or(0, |committed| committed.letters);
+        let with = if closing { self.committing.as_ref() } else { Some(&self.pending) };
+        with.is_some_and(|with| with.letters > before)
+    }
+
     /// Whether less could be read at a time.
     pub fn can_shrink(&self, work: &Work) -> bool {
         match work.stream {

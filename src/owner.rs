@@ -278,10 +278,16 @@ impl Owner {
         self.open.is_some() || self.objects.values().any(Object::is_dirty)
     }
 
-    /// The object whose topic Kafka refuses, and why.
-    pub fn refused(&mut self) -> Option<(&mut Object, Error)> {
-        let (topic, why) = self.producer.refusal()?;
-        self.objects.values_mut().find(|object| object.topic == topic).map(|object| (object, why))
+    /// The objects for whose sake Kafka refuses the transaction, if it refuses a topic of theirs; if it refuses the dead-letter
+    /// topic, those with letters in it.
+    pub fn refused(&self, letters: Option<&str>) -> Vec<TableName> {
+        let Some((topic, _)) = self.producer.refusal() else { return Vec::new() };
+        let closing = self.objects.values().any(|object| object.committing.is_some());
+        let is_meant = |object: &&Object| match letters {
+            Some(letters) if letters == topic => object.has_letters(closing),
+            _ => object.topic == topic,
+        };
+        self.objects.values().filter(is_meant).map(|object| object.name.clone()).collect()
     }
 
     /// A query's cursor has come so far: stored with the rows delivered up to here.

@@ -301,11 +301,10 @@ impl Task {
             }
             Err(error) => error,
         };
-        let refused = |task: &mut Task| task.owners.get_mut(&partition).is_some_and(|owner| owner.refused().is_some());
-        if error.kind() == Kind::Topic && refused(self) {
+        if error.kind() == Kind::Topic && self.is_refused(partition) {
             // It may be the commit under way that is refused: then that has been answered once it was waited for.
             self.settle(partition)?;
-            return if refused(self) { self.refused(partition, error) } else { Ok(()) };
+            return if self.is_refused(partition) { self.refused(partition, error) } else { Ok(()) };
         }
         let Some(owner) = self.owners.get_mut(&partition) else { return Err(error) };
         let filled = owner.filled();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Task;
+use crate::object::Plan;
 use crate::owner::Owner;
 use crate::{Error, Kind, Result};
 
@@ -62,19 +63,36 @@ impl Task {
         partitions.into_iter().try_for_each(|partition| self.settle(partition))
     }
 
-    /// A transaction was refused: for the sake of one topic, and then that object fails alone, or altogether.
+    /// Whether a transaction was refused for the sake of some objects alone.
+    pub(super) fn is_refused(&self, partition: i32) -> bool {
+        let letters = self.shared.config.errors.topic.as_deref();
+        self.owners.get(&partition).is_some_and(|owner| !owner.refused(letters).is_empty())
+    }
+
+    /// A transaction was refused: for the sake of one topic, and then the objects fail alone that write to it, or altogether.
     pub(super) fn refused(&mut self, partition: i32, error: Error) -> Result<()> {
-        let refused = self.owners.get_mut(&partition).and_then(Owner::refused);
-        let Some((object, error)) = refused else { return Err(self.shared.name_successor(partition, error)) };
         let config = &self.shared.config;
-        let largest = object.plan.as_ref().map_or(0, |plan| plan.largest);
-        if self.shared.admin.largest(&config.kafka, &object.topic)? < largest {
-            tracing::warn!(object = %object.name, topic = %object.topic, "the topic takes less than it did: its rows are judged anew");
-            object.plan = None;
-            return self.take_back(partition);
+        let letters = config.errors.topic.as_deref();
+        let Some(owner) = self.owners.get_mut(&partition) else { return Err(error) };
+        let refused = owner.refused(letters);
+        if refused.is_empty() {
+            return Err(self.shared.name_successor(partition, error));
         }
-        tracing::error!(object = %object.name, topic = %object.topic, error = error.message(), cause = error.cause_text(), hint = error.hint_text(), "object failed");
-        object.failed = Some(error.object(object.name.to_string()));
+        for name in refused {
+            let (Some((topic, why)), Some(object)) = (owner.producer.refusal(), owner.objects.get_mut(&name)) else {
+                continue;
+            };
+            let of_letters = letters == Some(topic.as_str());
+            let largest = |plan: &Plan| if of_letters { plan.largest_letter } else { plan.largest };
+            if self.shared.admin.largest(&config.kafka, &topic)? < object.plan.as_ref().map_or(0, largest) {
+                tracing::warn!(object = %name, topic, "the topic takes less than it did: its rows are judged anew");
+                object.plan = None;
+                continue;
+            }
+            let why = if of_letters { of_letter(&why) } else { why };
+            tracing::error!(object = %name, topic, error = why.message(), cause = why.cause_text(), hint = why.hint_text(), "object failed");
+            object.failed = Some(why.object(name.to_string()));
+        }
         self.take_back(partition)
     }
 
@@ -118,4 +136,12 @@ impl Task {
         self.next_look = Instant::now();
         owner.abort(moment, &self.shared.offsets).map_err(|error| self.shared.name_successor(partition, error))
     }
+}
+
+/// Why a letter is refused: the topic is none of its object's own.
+fn of_letter(why: &Error) -> Error {
+    let hint = why.hint_text().unwrap_or_default();
+    Error::new(Kind::Topic, format!("a row has to go to the dead-letter topic, and {}", why.message()))
+        .because(why.causes())
+        .hint(format!("{hint}; or mend the row"))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use apache_avro::types::Value as Avro;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -223,14 +223,19 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
     assert_eq!(ids.iter().filter(|id| **id == 4).count(), 1, "the new version came by itself, once: {ids:?}");
 }
 
+fn admin(stage: &Stage) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap()
+}
+
+/// Sets a topic's setting.
+async fn set(stage: &Stage, topic: &str, name: &str, value: &str) {
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+    admin(stage).alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+}
+
 /// Lets a topic take 300 kB at a time from now on.
 async fn lower(stage: &Stage, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap();
-    let lower = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", "300000");
-    for result in admin.alter_configs([&lower], &AdminOptions::new()).await.unwrap() {
-        result.unwrap();
-    }
+    set(stage, topic, "max.message.bytes", "300000").await;
 }
 
 /// A row of 480 kB.
@@ -289,6 +294,101 @@ async fn a_query_whose_topic_takes_less_than_it_did_is_read_again_and_delivers_e
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(raw(&stage.kafka, &topic).len(), ROWS - 1, "{log}");
     assert!(log.contains("the topic takes less than it did") && !log.contains("object failed"), "{log}");
+}
+
+/// Nobody was FAILED for it: the transaction was aborted and tried again for ever, and the neighbours with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_topic_that_refuses_a_letter_fails_its_object_and_no_other() {
+    let stage = Stage::new("deadrefused");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE c (v numeric(10,2)); INSERT INTO c VALUES (1), ('NaN');
+             CREATE TABLE n (id int PRIMARY KEY, v numeric(10,2)); INSERT INTO n SELECT i, i FROM generate_series(1, 100) i",
+        )
+        .await
+        .unwrap();
+    let dead = dead(&stage);
+    let compacted = NewTopic::new(&dead, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+    admin(&stage).create_topics(&[compacted], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    stage.configure(&tolerant(&stage, "\"offset.storage.partitions\" = 1"));
+    stage.settle();
+    let mut running = stage.run(&["--once"]);
+    assert_eq!(running.wait(Duration::from_secs(60)), Some(1), "{}", running.log());
+    let log = running.log();
+    let failed: Vec<&str> = log.lines().filter(|line| line.contains("object failed")).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    for said in ["public.c", &dead, "InvalidRecord", "cleanup.policy"] {
+        assert!(failed[0].contains(said), "{said}: {}", failed[0]);
+    }
+    assert_eq!(raw(&stage.kafka, &stage.topic("n")).len(), 100, "its neighbour's rows, once");
+    assert!(raw(&stage.kafka, &stage.topic("c")).is_empty() && letters(&stage).is_empty());
+
+    // Once it is mended.
+    set(&stage, &dead, "cleanup.policy", "delete").await;
+    stage.run_once();
+    let rows = |table: &str| raw(&stage.kafka, &stage.topic(table)).len();
+    assert_eq!((rows("n"), rows("c"), letters(&stage).len()), (100, 1, 1));
+}
+
+/// A commit in between a query's rows was refused for its neighbours' letters, and the query was FAILED.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_are_refused_within_a_query_fail_the_objects_whose_they_are() {
+    const ROWS: usize = 300_000;
+    let stage = Stage::new("deadquery");
+    let client = stage.client().await;
+    // Whose turn comes first is chance: of several tables one comes before the query.
+    let of_each = |sql: &str| (1..=4).map(|number| sql.replace('#', &number.to_string())).collect::<String>();
+    client.batch_execute(&of_each("CREATE TABLE c# (v numeric(10,2)); INSERT INTO c# VALUES ('NaN');")).await.unwrap();
+    client.batch_execute("CREATE TABLE o (id int PRIMARY KEY); INSERT INTO o VALUES (1)").await.unwrap();
+    let more = "\"offset.storage.partitions\" = 1\ntables.exclude = ['public.o']
+         objects.q = { query = 'SELECT id FROM o', mode = 'incrementing', incrementing_column = 'id' }";
+    stage.configure(&tolerant(&stage, more));
+    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=1000", "--set=poll.interval=1s"]);
+    until("the letters", Duration::from_secs(60), || letters(&stage).len() == 4);
+    running.await_log_of(5, "caught_up");
+    set(&stage, &dead(&stage), "cleanup.policy", "compact").await;
+    let more = of_each("INSERT INTO c# VALUES ('NaN');");
+    client
+        .batch_execute(&format!("BEGIN; {more} INSERT INTO o SELECT generate_series(2, {ROWS}); COMMIT"))
+        .await
+        .unwrap();
+    running.await_log("object failed");
+    let topic = format!("{}.q", stage.name);
+    until("the query's rows", Duration::from_secs(60), || {
+        assert!(!running.log().contains("object failed object=q"), "{}", running.log());
+        raw(&stage.kafka, &topic).len() >= ROWS
+    });
+    running.await_log_of(4, "object failed");
+    let (code, log) = running.stop();
+    let failed: Vec<&str> = log.lines().filter(|line| line.contains("object failed")).collect();
+    assert!(failed.len() == 4 && failed.iter().all(|line| line.contains("public.c")), "{failed:?}");
+    assert_eq!((code, raw(&stage.kafka, &topic).len()), (Some(1), ROWS), "{log}");
+}
+
+/// What the topic takes was asked for once, and letters as long as that were refused for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_topic_that_takes_less_than_it_did_gets_shorter_letters() {
+    let stage = Stage::new("deadlowered");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE n (id int PRIMARY KEY, v numeric(10,2), doc text); INSERT INTO n VALUES (1, 1, 'a'), (2, 'NaN', 'b')",
+        )
+        .await
+        .unwrap();
+    stage.configure(&tolerant(&stage, ""));
+    let mut running = stage.run(&[]);
+    running.await_log("caught_up");
+    lower(&stage, &dead(&stage)).await;
+    client.batch_execute(&format!("INSERT INTO n VALUES (3, 'NaN', ({LARGE})), (4, 4, 'd')")).await.unwrap();
+    until("the letter", Duration::from_secs(30), || letters(&stage).len() == 2);
+    until("its neighbour", Duration::from_secs(30), || raw(&stage.kafka, &stage.topic("n")).len() == 2);
+    let letter = &letters(&stage)[1];
+    assert_eq!((&letter["key"]["id"], &letter["left_out"]["doc"]), (&"3".into(), &480_000.into()), "{letter}");
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("object failed"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
