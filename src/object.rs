@@ -77,6 +77,8 @@ pub struct Object {
     pub last_read: Duration,
     /// When its last poll began.
     pub polled: Option<Instant>,
+    /// Whether a look at the server has shown anything new since: it may not have been due then.
+    pub news: bool,
     /// The window at hand was too much for one statement by the index.
     pub in_chunks: bool,
     /// Leaves that are to be read ahead of the settled window.
@@ -152,6 +154,7 @@ impl Object {
             void,
             last_read: Duration::ZERO,
             polled: None,
+            news: false,
             in_chunks: false,
             ahead: Vec::new(),
             not_ahead_of: 0,

@@ -94,6 +94,8 @@ impl Task {
         let (now, clock, once) = (Instant::now(), Timestamp::now(), self.shared.once);
         let counters = std::mem::take(&mut self.counters);
         for object in self.owners.values_mut().flat_map(|owner| owner.objects.values_mut()) {
+            // What was read ahead before it was taken back is news too.
+            object.news |= changed || object.polled.is_none();
             if object.failed.is_some() || object.is_polling() || (!once && now < object.not_before) {
                 continue;
             }
@@ -109,11 +111,12 @@ impl Task {
                 continue;
             }
             object.mark_polled(now);
+            let news = std::mem::take(&mut object.news);
             if object.is_sweep_due(clock) && !object.is_loading() {
                 let leaves = object.leaves();
                 object.pending.begin_again(&leaves, moment, clock.as_second());
             }
-            if !changed && object.has_reached(moment.snapshot.xmin) {
+            if !news && object.has_reached(moment.snapshot.xmin) {
                 continue;
             }
             let count = object.leaves().iter().map(|leaf| counters.get(leaf).copied()).sum::<Option<i64>>();

@@ -110,6 +110,29 @@ async fn an_open_transaction_of_a_stranger_holds_nobody_elses_rows_back() {
     assert_eq!(column(&stage, &stage.topic("t"), "id"), [1, 2, 3, 4, 5, 6, 100], "{log}");
 }
 
+/// What was new was forgotten by the time that a table was due which was not when it was written: while somebody held the window
+/// back, its row waited for whatever was written next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_comes_although_its_table_was_not_due_when_it_was_written() {
+    let postgres = Postgres::start(PostgresOptions::default());
+    let stage = Stage::on("notdue", postgres.create_database("notdue"), Kafka::shared().bootstrap());
+    let client = stage.client().await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE slow (id int PRIMARY KEY)").await.unwrap();
+    stage.configure("objects.slow = { table = 'public.slow', poll.interval = '2s' }");
+    let mut running = stage.run(&[]);
+    running.await_log_of(2, "caught_up");
+    let stranger = stage.client().await;
+    stranger.batch_execute("BEGIN; INSERT INTO t VALUES (0)").await.unwrap();
+    for id in 1..=3 {
+        client.batch_execute(&format!("INSERT INTO slow VALUES ({id})")).await.unwrap();
+        until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("slow"), "id").contains(&id));
+    }
+    stranger.batch_execute("COMMIT").await.unwrap();
+    until("the stranger's row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id") == [0]);
+    let (code, log) = running.stop();
+    assert_eq!((code, column(&stage, &stage.topic("slow"), "id")), (Some(0), vec![1, 2, 3]), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_with_a_cursor_looks_back_for_late_commits_and_delivers_no_row_twice() {
     look_back(&Stage::new("lookback")).await;
