@@ -24,6 +24,8 @@ pub use plan::Plan;
 
 /// How often a load tells how far it is.
 const TELL: Duration = Duration::from_secs(10);
+/// The most transactions that are remembered as delivered ahead of the settled window: the object's record holds their ids.
+const AHEAD: usize = 2_000;
 /// A sweep that took longer is skipped while the change counters stand still.
 const WORTH_SKIPPING: Duration = Duration::from_millis(50);
 
@@ -414,6 +416,12 @@ impl Object {
         }
     }
 
+    /// How many more transactions can be remembered as delivered ahead of the settled window.
+    pub fn room_ahead(&self) -> usize {
+        let taken: usize = self.pending.leaves.values().map(|leaf| leaf.ahead.len()).sum();
+        AHEAD.saturating_sub(taken)
+    }
+
     /// Begins a pass, or goes on with one.
     pub fn begin_pass(&mut self, moment: &Moment, clock: Timestamp) -> bool {
         self.mark_polled(Instant::now());
@@ -454,7 +462,10 @@ impl Object {
     pub fn give_up(&mut self, work: &Work) {
         match work.stream {
             Stream::Index => self.in_chunks = true,
-            Stream::Eager => self.not_ahead_of = work.window.from,
+            Stream::Eager => {
+                self.not_ahead_of = work.window.from;
+                self.ahead.clear();
+            }
             _ => {}
         }
     }

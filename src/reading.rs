@@ -30,8 +30,8 @@ pub struct Reading<'a> {
     pub headers: Option<Headers>,
     /// What leads each row, behind a query's cursor.
     pub lead: Lead,
-    /// The ids of the rows' transactions, where they are to be remembered.
-    pub ids: Option<BTreeSet<u32>>,
+    /// The rows' transactions, where they are to be remembered.
+    pub ahead: Option<Ahead>,
     /// A query's cursor, which knows what was delivered already.
     pub looking_back: Option<LookingBack>,
     /// One snapshot for several Kafka transactions: whatever is full is committed in between.
@@ -40,6 +40,25 @@ pub struct Reading<'a> {
     pub unfit: Unfit,
     /// What the object's progress counts already: with what was committed in between.
     pub counted: Counted,
+}
+
+/// The transactions whose rows are read ahead of the settled window.
+pub struct Ahead {
+    /// Their ids.
+    pub ids: BTreeSet<u32>,
+    most: usize,
+}
+
+impl Ahead {
+    /// None yet, and so many at most.
+    pub fn of(most: usize) -> Ahead {
+        Ahead { ids: BTreeSet::new(), most }
+    }
+
+    /// Whether there are more than can be remembered.
+    pub fn is_beyond(&self) -> bool {
+        self.ids.len() > self.most
+    }
 }
 
 /// Rows and bytes delivered, and rows that went to the dead-letter topic.
@@ -82,8 +101,11 @@ impl Reading<'_> {
             if let Some(headers) = &mut self.headers {
                 headers.set(led.xid);
             }
-            if let (Some(ids), Some(id)) = (&mut self.ids, led.xid) {
-                ids.insert(id);
+            if let (Some(ahead), Some(id)) = (&mut self.ahead, led.xid) {
+                ahead.ids.insert(id);
+                if ahead.is_beyond() {
+                    return Err(Error::new(Kind::Stalled, "more transactions than are remembered wrote its rows"));
+                }
             }
             if let Some(looking_back) = &mut self.looking_back {
                 let marker = led.marker.as_deref().unwrap_or_default().as_bytes();

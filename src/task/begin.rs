@@ -14,8 +14,6 @@ use crate::retry::{Answer, answer};
 
 /// A sweep is skipped while the change counters stand still, but never for longer than this, as they lag.
 const COUNTERS_BELIEVED: Duration = Duration::from_secs(120);
-/// The most ids that are remembered as delivered ahead of the settled window.
-const AHEAD: usize = 2_000;
 /// A table whose last sweep took longer is not read ahead.
 const SHORT: Duration = Duration::from_secs(1);
 /// How far below the server's clock a bound stays: a transaction's `now()` is a little older than its virtual id.
@@ -168,10 +166,9 @@ fn may_read_ahead(object: &Object, moment: &Moment) -> bool {
     let snapshot = moment.snapshot;
     let floor = |leaf: &u32| object.pending.leaves.get(leaf).map_or(0, |leaf| leaf.floor);
     let leaves = object.leaves();
-    let ids: usize = object.pending.leaves.values().map(|leaf| leaf.ahead.len()).sum();
     snapshot.xmin < snapshot.xmax
         && snapshot.xmax < 1 << 32
-        && ids < AHEAD
+        && object.room_ahead() > 0
         && object.last_read < SHORT
         && !leaves.is_empty()
         && leaves.iter().all(|leaf| floor(leaf) == snapshot.xmin)

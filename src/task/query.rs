@@ -82,7 +82,7 @@ impl Task {
             can_shrink: false,
             headers,
             lead,
-            ids: None,
+            ahead: None,
             between: true,
             unfit: Unfit::new(&shared.config, object),
             counted: Counted::default(),

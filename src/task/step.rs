@@ -11,7 +11,7 @@ use crate::lead::Lead;
 use crate::object::{Next, Object, Plan};
 use crate::poll::{Guard, Sight, Stream, TableName, Work, sql};
 use crate::postgres::{Connection, Head, Rows};
-use crate::reading::{Counted, Reading};
+use crate::reading::{Ahead, Counted, Reading};
 use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
 
@@ -139,13 +139,14 @@ impl Task {
             can_shrink,
             headers,
             lead,
-            ids: eager.then(Default::default),
+            ahead: eager.then(|| Ahead::of(object.room_ahead())),
             // A pass of bulk that is broken off begins its closing anew.
             between: work.stream == Stream::Closing,
             unfit: Unfit::new(&shared.config, object).of_table(&source, work.window),
             counted: Counted::default(),
         };
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
+        let before = owner.filled();
         // An error drops the connections, and with them the rest of the COPY and the lock.
         let read = reading.read(&connection, tuples, &mut plan, owner, &mut self.batch).await;
         let target = crate::poll::target(owner.producer.transaction_timeout());
@@ -156,6 +157,16 @@ impl Task {
         }
         if matches!(&read, Err(error) if error.kind() == Kind::Stalled) {
             object.give_up(&work);
+        }
+        if reading.ahead.as_ref().is_some_and(Ahead::is_beyond) {
+            tracing::info!(object = %name, "more transactions than are remembered wrote rows beyond the settled window: they wait for it");
+            object.spend(began.elapsed());
+            object.finish_if_done(self.moment.as_ref());
+            // Nobody else is to blame: only what is in one transaction with its rows is read again.
+            if owner.filled() != before {
+                self.take_back(partition)?;
+            }
+            return Ok(began.elapsed());
         }
         let (rows, bytes) = read?;
         if !source.lock {
@@ -176,7 +187,7 @@ impl Task {
                 object.pace = object.pace.after(copied.elapsed(), bytes, target);
                 object.advance(&work, &head, chunk);
             }
-            None => object.read_whole(&work, &head, reading.ids.unwrap_or_default()),
+            None => object.read_whole(&work, &head, reading.ahead.map(|ahead| ahead.ids).unwrap_or_default()),
         }
         object.progress(&work, &source, &head, rows);
         // What each of them took.

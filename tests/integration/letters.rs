@@ -227,15 +227,16 @@ fn admin(stage: &Stage) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", &stage.kafka).create().unwrap()
 }
 
-/// Sets a topic's setting.
-async fn set(stage: &Stage, topic: &str, name: &str, value: &str) {
-    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+/// Gives a topic these settings, and no others.
+pub async fn set(stage: &Stage, topic: &str, settings: &[(&str, &str)]) {
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let change = settings.iter().fold(change, |change, (name, value)| change.set(name, value));
     admin(stage).alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
 }
 
 /// Lets a topic take 300 kB at a time from now on.
 async fn lower(stage: &Stage, topic: &str) {
-    set(stage, topic, "max.message.bytes", "300000").await;
+    set(stage, topic, &[("max.message.bytes", "300000")]).await;
 }
 
 /// A row of 480 kB.
@@ -325,7 +326,7 @@ async fn a_dead_letter_topic_that_refuses_a_letter_fails_its_object_and_no_other
     assert!(raw(&stage.kafka, &stage.topic("c")).is_empty() && letters(&stage).is_empty());
 
     // Once it is mended.
-    set(&stage, &dead, "cleanup.policy", "delete").await;
+    set(&stage, &dead, &[("cleanup.policy", "delete")]).await;
     stage.run_once();
     let rows = |table: &str| raw(&stage.kafka, &stage.topic(table)).len();
     assert_eq!((rows("n"), rows("c"), letters(&stage).len()), (100, 1, 1));
@@ -347,7 +348,7 @@ async fn letters_that_are_refused_within_a_query_fail_the_objects_whose_they_are
     let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=1000", "--set=poll.interval=1s"]);
     until("the letters", Duration::from_secs(60), || letters(&stage).len() == 4);
     running.await_log_of(5, "caught_up");
-    set(&stage, &dead(&stage), "cleanup.policy", "compact").await;
+    set(&stage, &dead(&stage), &[("cleanup.policy", "compact")]).await;
     let more = of_each("INSERT INTO c# VALUES ('NaN');");
     client
         .batch_execute(&format!("BEGIN; {more} INSERT INTO o SELECT generate_series(2, {ROWS}); COMMIT"))

@@ -212,7 +212,7 @@ impl Replay {
             can_shrink: false,
             headers: Headers::new(&config.topic.headers, &object.name, object.polling.mode.name(), false, now),
             lead: self.lead(),
-            ids: None,
+            ahead: None,
             looking_back: None,
             between: false,
             unfit: match &self.source {
