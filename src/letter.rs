@@ -121,6 +121,24 @@ impl Letter {
         self.row = Some(row);
     }
 
+    /// Whether a row, out of the JSON of [`crate::poll::sql::row_text`], is the letter's as it was; `None`: the letter does not
+    /// have it. What is left out is told by its size, and a column that is not there any more is not compared.
+    pub fn is_still(&self, json: &str) -> Option<bool> {
+        let was = self.row.as_ref()?;
+        let mut now = Letter { row: None, left_out: Map::new(), ..self.clone() };
+        now.take_row(json, &[]);
+        let is = now.row.as_ref()?;
+        let size = |left_out: &Map<String, Value>, name: &str, value: &Value| {
+            left_out.get(name).and_then(Value::as_u64).or_else(|| value.as_str().map(|text| text.len() as u64))
+        };
+        let same = |(name, before): (&String, &Value)| match is.get(name) {
+            Some(after) if before.is_string() && after.is_string() => before == after,
+            Some(after) => size(&self.left_out, name, before) == size(&now.left_out, name, after),
+            None => true,
+        };
+        Some(was.iter().all(same))
+    }
+
     /// As JSON of at most so many bytes: the longest values are left out until it fits.
     pub fn to_json(mut self, most: usize) -> Vec<u8> {
         loop {
@@ -272,6 +290,23 @@ mod tests {
         assert_eq!((&shorter.row.as_ref().unwrap()["note"], &shorter.left_out["note"]), (&Value::Null, &Value::from(20)));
         assert_eq!(shorter.row.as_ref().unwrap()["id"], "7", "the shortest stays longest");
         assert!(letter().to_json(10).len() < whole, "what cannot fit is as short as it can be");
+    }
+
+    #[test]
+    fn a_row_is_told_from_one_that_was_changed_since() {
+        let letter = letter();
+        for (json, still) in [
+            (r#"{"row": {"id": "7", "doc": null, "note": "xxxxxxxxxxxxxxxxxxxx"}, "left_out": {"doc": "314572800"}}"#, Some(true)),
+            (r#"{"row": {"id": "7", "note": "xxxxxxxxxxxxxxxxxxxx", "more": "m"}, "left_out": {}}"#, Some(true)),
+            (r#"{"row": {"id": "7", "doc": null, "note": "xxxxxxxxxxxxxxxxxxxy"}, "left_out": {"doc": "314572800"}}"#, Some(false)),
+            (r#"{"row": {"id": "7", "doc": null, "note": null}, "left_out": {"doc": "314572800"}}"#, Some(false)),
+            (r#"{"row": {"id": "7", "doc": null, "note": "xxxxxxxxxxxxxxxxxxxx"}, "left_out": {}}"#, Some(false)),
+            ("{}", None),
+        ] {
+            assert_eq!(letter.is_still(json), still, "{json}");
+        }
+        let Some(Entry::Letter(shorter)) = Entry::read(&letter.to_json(300), "shop") else { panic!("unreadable") };
+        assert_eq!(shorter.is_still(r#"{"row": {"id": "7", "doc": null, "note": "xxxxxxxxxxxxxxxxxxxx"}, "left_out": {"doc": "314572800"}}"#), Some(true));
     }
 
     #[test]

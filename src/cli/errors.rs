@@ -14,7 +14,7 @@ use super::survey::table_name;
 use super::table::Table;
 use super::{Consent, DONE, FAILED, print};
 use crate::config::Config;
-use crate::kafka::{Admin, Append, Batch, Producer, read_to_end};
+use crate::kafka::{Admin, Append, Batch, Producer, await_end, read_to_end};
 use crate::letter::{Done, Entry, Letter, Outcome};
 use crate::owner::{Owner, PATIENCE};
 use crate::worker::now;
@@ -34,7 +34,7 @@ struct Found {
 
 /// Lists the letters.
 pub fn list(config: &Config, as_json: bool) -> Result<u8> {
-    let letters = read(config)?;
+    let letters = read(config, None)?;
     if as_json {
         let letters: Vec<Value> = letters.iter().map(Found::to_json).collect();
         print(&format!("{}\n", json!({ "letters": letters })));
@@ -60,7 +60,7 @@ pub fn list(config: &Config, as_json: bool) -> Result<u8> {
 
 /// Reads the rows of open letters again and sends them.
 pub async fn replay(config: &Arc<Config>, names: &[String], consent: Consent) -> Result<u8> {
-    let letters = choose(config, read(config)?, names)?;
+    let letters = choose(config, read(config, None)?, names)?;
     let stored = StoredProgress::read(config)?;
     let running = stored.is_running(config, consent)?;
     if !consent.yes {
@@ -78,7 +78,7 @@ pub async fn replay(config: &Arc<Config>, names: &[String], consent: Consent) ->
 
 /// Marks open letters as dealt with. The connector may run: only the dead-letter topic is written to.
 pub fn skip(config: &Config, names: &[String], consent: Consent) -> Result<u8> {
-    let letters = choose(config, read(config)?, names)?;
+    let letters = choose(config, read(config, None)?, names)?;
     if !consent.yes {
         let outcome = "nothing was written: this was a dry run, --yes marks them";
         tell(letters.iter().map(|found| (found, "would be skipped".to_owned())), outcome, consent);
@@ -108,17 +108,23 @@ fn topic(config: &Config) -> Result<&str> {
     })
 }
 
-/// Every letter of the connector, with what became of it. Blocks.
-fn read(config: &Config) -> Result<Vec<Found>> {
+/// Every letter of the connector, with what became of it: what can be read now; or, with the rows of one query's letters, all
+/// that was written by now. Blocks.
+fn read(config: &Config, object: Option<&str>) -> Result<Vec<Found>> {
     let topic = topic(config)?;
     let admin = Admin::new(&config.kafka, &config.name)?;
+    if object.is_some() {
+        await_end(&admin, topic, PATIENCE)?;
+    }
     let mut letters: BTreeMap<(i32, i64), Found> = BTreeMap::new();
     let mut dones: Vec<Done> = Vec::new();
     read_to_end(&admin, topic, |record| {
         match record.value.and_then(|value| Entry::read(value, &config.name)) {
             Some(Entry::Letter(mut letter)) => {
-                // What is not asked for here may be large.
-                letter.row = None;
+                // It may be large, and that of a table is found by its place.
+                if object != Some(letter.object.as_str()) || letter.ctid.is_some() {
+                    letter.row = None;
+                }
                 let name = format!("{}:{}", record.partition, record.offset);
                 let key = record.key.map(<[u8]>::to_vec);
                 letters.insert((record.partition, record.offset), Found { name, key, letter: *letter, done: None });

@@ -15,7 +15,7 @@ mod wire;
 
 pub use batch::Batch;
 pub use claim::Claim;
-pub use letters::{Found, read_to_end};
+pub use letters::{Found, await_end, read_to_end};
 pub use murmur2::partition as murmur2_partition;
 pub use offsets::{OffsetsTopic, Stored, Waiting, bucket_key, bucket_of, key};
 pub use producer::{Append, Commit, OffsetRecord, Producer};

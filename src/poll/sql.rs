@@ -11,7 +11,7 @@ use super::window::{Window, raw};
 mod cursor;
 mod letter;
 
-pub use letter::{at_key, at_places, row_text, versions};
+pub use letter::{at_key, at_places, query_rows, row_text, versions};
 
 pub use cursor::{Clock, Highest, QueryCursor, clock_micros, highest, query_conditions, running};
 

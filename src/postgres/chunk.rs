@@ -86,6 +86,11 @@ impl Connection {
         rows.iter().map(|row| Ok((read(row, "tableoid")?, read(row, "ctid")?, read(row, "row")?))).collect()
     }
 
+    /// Rows of a query as text; see [`sql::query_rows`].
+    pub async fn texts(&self, sql: &str) -> Result<Vec<String>> {
+        self.rows(sql).await?.iter().map(|row| read(row, "row")).collect()
+    }
+
     /// The transactions that wrote some rows; see [`sql::versions`].
     pub async fn versions(&self, sql: &str) -> Result<Vec<u32>> {
         self.rows(sql).await?.iter().map(|row| read(row, "xmin")).collect()

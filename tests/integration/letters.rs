@@ -10,7 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
-use strandline_testbed::{Kafka, KafkaOptions, Postgres};
+use strandline_testbed::{Chaos, Kafka, KafkaOptions, Postgres, Weather};
 
 use crate::stage::{Running, Stage, until};
 use crate::topic::{raw, records};
@@ -221,6 +221,94 @@ async fn rows_without_a_counterpart_go_to_the_dead_letters_and_are_replayed_or_c
     stage.run_once();
     let ids: Vec<i64> = records(&stage.kafka, &stage.topic("n")).iter().map(|record| record.long("id")).collect();
     assert_eq!(ids.iter().filter(|id| **id == 4).count(), 1, "the new version came by itself, once: {ids:?}");
+}
+
+/// The second had read its letters before the first had marked them, and sent their rows again.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replays_at_once_send_each_row_once() {
+    let mut stage = Stage::new("replays");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE n (id int PRIMARY KEY, v numeric(10,2)); INSERT INTO n SELECT i, 'NaN' FROM generate_series(1, 3) i",
+        )
+        .await
+        .unwrap();
+    stage.configure(&tolerant(&stage, ""));
+    stage.run_once();
+    assert_eq!(letters(&stage).len(), 3);
+    let mended = tolerant(&stage, "nan.handling.mode = \"null\"");
+    let direct = stage.registry.clone();
+    let port = direct.rsplit(':').next().unwrap().split('/').next().unwrap();
+    let proxy = Chaos::before(port.parse().unwrap());
+    proxy.set(Weather::Stall);
+    stage.registry = direct.replace(port, &proxy.port().to_string());
+    stage.configure(&mended);
+    let text = std::fs::read_to_string(stage.config()).unwrap();
+    let replay = || json(&stage, &["errors", "replay", "n", "--yes", "--json"]);
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(replay);
+        until("the second at the registry", Duration::from_secs(30), || proxy.holds_back());
+        std::fs::write(stage.config(), text.replace(&stage.registry, &direct)).unwrap();
+        let first = replay();
+        proxy.set(Weather::Clear);
+        (first, second.join().unwrap())
+    });
+    let ids: Vec<i64> = records(&stage.kafka, &stage.topic("n")).iter().map(|record| record.long("id")).collect();
+    assert_eq!(ids.len(), 3, "{ids:?}: {first} {second}");
+    assert_eq!(first["message"], "3 dealt with, 0 stay");
+    assert_eq!(second["message"], "3 dealt with, 0 stay");
+    assert!(second["letters"][0]["outcome"].as_str().unwrap().starts_with("was replayed at "), "{second}");
+}
+
+/// A query's row was sent again although its poll had brought it since, and with it whatever had the same key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_sends_a_querys_row_only_if_no_poll_does_and_no_other_row_with_it() {
+    let stage = Stage::new("replayquery");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE o (id int PRIMARY KEY, name text, v numeric(10,2));
+             INSERT INTO o SELECT i, CASE WHEN i IN (2, 3) THEN 'both' ELSE 'n' || i END,
+                 CASE WHEN i IN (2, 4, 5, 10, 11) THEN 'NaN' ELSE i::numeric END FROM generate_series(1, 11) i",
+        )
+        .await
+        .unwrap();
+    let more = "tables.exclude = ['public.o']\ntopic.headers = ['table']\ncursor.lookback_ids = 2
+         objects.q = { query = 'SELECT id, name, v FROM o', mode = 'incrementing', incrementing_column = 'id', message.key.columns = ['name'] }";
+    stage.configure(&tolerant(&stage, more));
+    stage.run_once();
+    assert_eq!(letters(&stage).len(), 5);
+    // The last of them is looked back to.
+    client.batch_execute("UPDATE o SET v = id WHERE id IN (5, 10)").await.unwrap();
+    stage.run_once();
+    let topic = format!("{}.q", stage.name);
+    let sent = || {
+        let mut ids: Vec<i64> = records(&stage.kafka, &topic).iter().map(|record| record.long("id")).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(sent(), [1, 3, 6, 7, 8, 9, 10]);
+
+    stage.configure(&tolerant(&stage, &format!("nan.handling.mode = \"null\"\n{more}")));
+    let told = json(&stage, &["errors", "replay", "q", "--yes", "--json"]);
+    let of = |id: &str| {
+        let all = letters(&stage);
+        let at = all.iter().position(|letter| letter["row"]["id"] == id).unwrap();
+        told["letters"][at]["outcome"].as_str().unwrap().to_owned()
+    };
+    for (id, outcome) in [
+        ("2", "stays: several rows have its key"),
+        ("4", "replayed"),
+        ("5", "stays: its row was changed since"),
+        ("10", "was changed since: its new version travels by itself"),
+        ("11", "stays: the query's next poll reads its row again"),
+    ] {
+        assert!(of(id).starts_with(outcome), "{id}: {told}");
+    }
+    assert_eq!(sent(), [1, 3, 4, 6, 7, 8, 9, 10], "{told}");
+    stage.run_once();
+    assert_eq!(sent(), [1, 3, 4, 6, 7, 8, 9, 10, 11]);
 }
 
 fn admin(stage: &Stage) -> AdminClient<DefaultClientContext> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Found, mark_in};
+use super::{Found, mark_in, read};
 use crate::avro::Settings;
 use crate::cli::stored::StoredProgress;
 use crate::cli::survey::Survey;
@@ -13,6 +13,7 @@ use crate::headers::Headers;
 use crate::kafka::{self, Batch};
 use crate::lead::Lead;
 use crate::letter::{Letter, Outcome};
+use crate::lookback::{Delivered, LookingBack, texts};
 use crate::object::{Object, Plan};
 use crate::owner::Owner;
 use crate::poll::sql::{self, Source};
@@ -22,6 +23,9 @@ use crate::reading::{Counted, Reading};
 use crate::unfit::Unfit;
 use crate::worker::{self, Shared};
 use crate::{Error, Kind, Result};
+
+const GONE: &str = "stays: its row is not there any more; `errors skip` closes the letter";
+const CHANGED: &str = "was changed since: its new version travels by itself";
 
 /// What became of a letter; without an outcome it stays.
 pub struct Told<'a> {
@@ -39,6 +43,8 @@ struct Replay {
     connection: Connection,
     /// Of a table; open in the connection's transaction.
     source: Option<Source>,
+    /// Of a query with a cursor: the condition on the rows that its next poll reads again.
+    polled_again: Option<String>,
     batch: Batch,
 }
 
@@ -70,8 +76,22 @@ pub async fn replay<'a>(config: &Config, stored: &StoredProgress, letters: &'a [
             }
             Err(error) => return Err(error),
         };
+        // Only now that nobody else can: whoever had the partition until then may have dealt with some.
+        let now = read(&config, Some(name))?;
         for found in of_object {
-            told.push(replay.letter(found).await?);
+            let text = match now.iter().find(|now| now.name == found.name) {
+                Some(Found { done: None, letter, .. }) => {
+                    told.push(replay.letter(found, letter).await?);
+                    continue;
+                }
+                Some(Found { done: Some(done), .. }) => {
+                    let text = format!("was {} at {} already", done.done.word(), done.at);
+                    told.push(Told { found, outcome: Some(done.done), text });
+                    continue;
+                }
+                None => "stays: its letter is not there any more".to_owned(),
+            };
+            told.push(Told { found, outcome: None, text });
         }
         replay.commit()?;
     }
@@ -116,12 +136,17 @@ impl Replay {
         let description = object.polling.shape.apply(description)?;
         let plan = Plan::make(config, &shared.registry, &shared.admin, &object, description, &settings).await?;
         let owner = Owner::errand(shared, partition)?;
-        Ok(Replay { shared: Arc::clone(shared), object, plan, owner, connection, source, batch: Batch::default() })
+        let polled_again = polled_again(shared, &owner, &object, &plan)?;
+        let (shared, batch) = (Arc::clone(shared), Batch::default());
+        let mut replay = Replay { shared, object, plan, owner, connection, source, polled_again, batch };
+        // What was read until now is as it was before the partition was ours.
+        replay.reopen().await?;
+        Ok(replay)
     }
 
-    async fn letter<'a>(&mut self, found: &'a Found) -> Result<Told<'a>> {
+    async fn letter<'a>(&mut self, found: &'a Found, letter: &Letter) -> Result<Told<'a>> {
         let told = |outcome: Option<Outcome>, text: String| Told { found, outcome, text };
-        let copy = match self.copy(&found.letter).await {
+        let copy = match self.copy(letter).await {
             Ok(Ok(copy)) => copy,
             Err(error) if is_the_objects(&error) => {
                 self.reopen().await?;
@@ -135,8 +160,9 @@ impl Replay {
                 return Ok(told(outcome, text));
             }
         };
+        let before = self.owner.filled();
         match self.send(&copy).await {
-            Ok(0) => Ok(told(None, "stays: its row is not there any more; `errors skip` closes the letter".into())),
+            Ok(0) => Ok(told(None, GONE.into())),
             Ok(_) => {
                 mark_in(&mut self.owner, &self.shared.config, found, Outcome::Replayed)?;
                 if self.owner.is_full() {
@@ -144,8 +170,8 @@ impl Replay {
                 }
                 Ok(told(Some(Outcome::Replayed), Outcome::Replayed.word().to_owned()))
             }
-            Err(error) if is_the_objects(&error) => {
-                // Nothing of the row is in Kafka's transaction.
+            // Once anything of the row is in Kafka's transaction, that goes no further.
+            Err(error) if is_the_objects(&error) && self.owner.filled() == before => {
                 self.reopen().await?;
                 Ok(told(None, stays(&error)))
             }
@@ -171,8 +197,11 @@ impl Replay {
                 let text = "stays: a query's row without a key cannot be found again; message.key.columns gives it one";
                 return Ok(Err((None, text.into())));
             }
-            let query = self.object.query.as_deref().unwrap_or_default();
-            return Ok(Ok(sql::copy_query_once(query, &columns, &format!(" WHERE {}", sql::at_key(key)))));
+            let (query, key) = (self.object.query.as_deref().unwrap_or_default(), sql::at_key(key));
+            if let Some(told) = self.is_not_to_be_sent(letter, query, &key).await? {
+                return Ok(Err(told));
+            }
+            return Ok(Ok(sql::copy_query_once(query, &columns, &format!(" WHERE {key}"))));
         };
         let Some((table, ctid, xmin)) = letter.version_of_row() else {
             return Ok(Err((None, "stays: it does not tell where its row is".into())));
@@ -183,13 +212,49 @@ impl Replay {
             condition = format!("{condition} AND (\n{filter}\n)");
         }
         let versions = self.connection.versions(&sql::versions(source, &condition)).await?;
-        let gone = "stays: its row is not there any more; `errors skip` closes the letter";
-        let changed = "was changed since: its new version travels by itself";
         match versions.iter().filter(|version| **version == xmin).count() {
             1 => Ok(Ok(sql::copy(source, &columns, &format!("{condition} AND xmin = '{xmin}'::pg_catalog.xid")))),
-            0 if versions.is_empty() || !has_key => Ok(Err((None, gone.into()))),
-            0 => Ok(Err((Some(Outcome::Superseded), changed.into()))),
+            0 if versions.is_empty() || !has_key => Ok(Err((None, GONE.into()))),
+            0 => Ok(Err((Some(Outcome::Superseded), CHANGED.into()))),
             count => Ok(Err((None, format!("stays: {count} rows have its key")))),
+        }
+    }
+
+    /// Why a query's row is not to be sent, if so. A query has no versions: its row is the letter's as long as it is the only one
+    /// with its key and its text is the letter's; and what the next poll reads again, it sends by itself.
+    async fn is_not_to_be_sent(
+        &self,
+        letter: &Letter,
+        query: &str,
+        key: &str,
+    ) -> Result<Option<(Option<Outcome>, String)>> {
+        let stays = |text: &str| Ok(Some((None, format!("stays: {text}"))));
+        let row = self.plan.row_text();
+        let rows = self.connection.texts(&sql::query_rows(query, &row, "", key)).await?;
+        let is_still = match &rows[..] {
+            [] => return Ok(Some((None, GONE.into()))),
+            [row] => letter.is_still(row),
+            _ => return stays("several rows have its key"),
+        };
+        let Some(is_still) = is_still else {
+            return stays("the letter does not have its row, so nobody can tell whether that is as it was");
+        };
+        let again = match &self.polled_again {
+            Some(conditions) => {
+                !self.connection.texts(&sql::query_rows(query, &row, conditions, key)).await?.is_empty()
+            }
+            // A pass of bulk reads all there is.
+            None => !is_still,
+        };
+        match (is_still, again) {
+            (true, false) => Ok(None),
+            (true, true) => stays(
+                "the query's next poll reads its row again and sends it if it can go; `errors skip` closes the letter",
+            ),
+            (false, true) => Ok(Some((Some(Outcome::Superseded), CHANGED.into()))),
+            (false, false) => stays(
+                "its row was changed since, and whether the query's cursor has shown that nobody can tell; `errors skip` closes the letter",
+            ),
         }
     }
 
@@ -229,6 +294,20 @@ impl Replay {
     fn commit(&mut self) -> Result<()> {
         self.owner.commit(&self.shared.offsets)
     }
+}
+
+/// The condition on the rows that the next poll of a query with a cursor reads again, as Kafka has its progress now. Blocks.
+fn polled_again(shared: &Shared, owner: &Owner, object: &Object, plan: &Plan) -> Result<Option<String>> {
+    let Some(cursor) = object.polling.mode.cursor().filter(|_| object.query.is_some()) else { return Ok(None) };
+    let stored = shared.read_offsets(owner.partition)?.offsets.remove(&object.key);
+    let stored = stored.and_then(|json| Watermark::from_json(&json).ok());
+    // One that is read otherwise than before begins anew.
+    let position = stored.filter(|stored| stored.reading == object.reading()).unwrap_or_else(|| object.pending.clone());
+    let texts = texts(cursor, &plan.description);
+    let delivered = Delivered::restore(&position.position, std::iter::empty(), texts)?;
+    let name = object.name.to_string();
+    let back = LookingBack::new(delivered, &object.polling, cursor, &plan.description, None, name);
+    Ok(Some(back.conditions(cursor, &plan.description)))
 }
 
 /// Opens a transaction that reads the whole object: a table under its lock, or a query.

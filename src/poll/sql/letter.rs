@@ -62,6 +62,14 @@ pub fn versions(source: &Source, condition: &str) -> String {
     format!("SELECT xmin FROM {from} WHERE {leaf}{condition}")
 }
 
+/// The rows of a query with a key, as text, two at most; of those alone that its cursor's `conditions` leave.
+pub fn query_rows(query: &str, row: &str, conditions: &str, key: &str) -> String {
+    format!(
+        "SELECT {row} AS row FROM (SELECT * FROM (SELECT * FROM (\n{query}\n) AS \"query\"{conditions} OFFSET 0) AS \"query\" \
+         WHERE {key} LIMIT 2) AS \"query\""
+    )
+}
+
 /// The condition on the row with this key: each column with its value as PostgreSQL prints it.
 pub fn at_key<'a>(key: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let each = |(name, text): (&str, &str)| format!("{} = {}", escape_identifier(name), escape_literal(text));
@@ -90,6 +98,15 @@ mod tests {
         let sql = row_text(&[column], 1000);
         assert!(sql.contains("ARRAY['e''mail']") && sql.contains("format('%s', '****')"), "{sql}");
         assert!(!sql.contains("\"e'mail\""), "{sql}");
+    }
+
+    #[test]
+    fn a_querys_rows_of_a_key_are_those_that_its_cursor_shows() {
+        assert_eq!(
+            query_rows("SELECT 1 AS id", "'{}'", " WHERE id > 7 ORDER BY id", "id = '9'"),
+            "SELECT '{}' AS row FROM (SELECT * FROM (SELECT * FROM (\nSELECT 1 AS id\n) AS \"query\" WHERE id > 7 ORDER BY id OFFSET 0) \
+             AS \"query\" WHERE id = '9' LIMIT 2) AS \"query\""
+        );
     }
 
     #[test]
