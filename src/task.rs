@@ -347,7 +347,9 @@ impl Task {
         self.tell();
         let answer = answer(error.kind());
         let first_connection = self.moment.is_none() && error.kind() == Kind::Refused;
-        if answer == Answer::Stop || first_connection {
+        // What a person must mend is no single object's here; whoever waits for the end of `--once` is told at once.
+        let hopeless = answer == Answer::Fail && self.shared.once;
+        if answer == Answer::Stop || first_connection || hopeless {
             return Err(error);
         }
         let delay = if answer == Answer::LookAgain { Duration::from_millis(20) } else { self.delays.delay() };

@@ -8,6 +8,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use strandline_testbed::{Kafka, Postgres, PostgresOptions, Weather};
 
 use crate::faults::{Server, Servers};
+use crate::letters::set;
 use crate::stage::{Stage, connect, until};
 use crate::topic::{raw, records};
 
@@ -39,6 +40,26 @@ async fn a_hung_instance_that_wakes_is_refused_and_told_who_took_over() {
     let (code, log) = second.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 300, "nothing twice");
+}
+
+/// It tried again for ever, and whoever waited for its end with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_once_ends_when_the_offsets_topic_refuses_what_it_stores() {
+    let stage = Stage::new("offsetsrefused");
+    stage.client().await.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
+    stage.run_once();
+    let offsets = format!("{}-offsets", stage.name);
+    set(&stage, &offsets, &[("cleanup.policy", "compact"), ("max.message.bytes", "100")]).await;
+    let mut running = stage.run(&["--once"]);
+    assert_eq!(running.wait(Duration::from_secs(30)), Some(1), "{}", running.log());
+    let log = running.log();
+    assert!(
+        log.contains(&format!("Kafka refuses records for topic {offsets}")) && log.contains("max.message.bytes"),
+        "{log}"
+    );
+    set(&stage, &offsets, &[("cleanup.policy", "compact")]).await;
+    stage.run_once();
+    assert_eq!(raw(&stage.kafka, &stage.topic("t")).len(), 1, "nothing twice");
 }
 
 /// Found by the trials: tasks were waited for in their order, and the first, with nothing to write, never learned of it.
