@@ -248,7 +248,7 @@ async fn two_replays_at_once_send_each_row_once() {
     let replay = || json(&stage, &["errors", "replay", "n", "--yes", "--json"]);
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(replay);
-        until("the second at the registry", Duration::from_secs(30), || proxy.holds_back());
+        until("the second at the registry", || proxy.holds_back());
         std::fs::write(stage.config(), text.replace(&stage.registry, &direct)).unwrap();
         let first = replay();
         proxy.set(Weather::Clear);
@@ -434,7 +434,7 @@ async fn letters_that_are_refused_within_a_query_fail_the_objects_whose_they_are
          objects.q = { query = 'SELECT id FROM o', mode = 'incrementing', incrementing_column = 'id' }";
     stage.configure(&tolerant(&stage, more));
     let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=1000", "--set=poll.interval=1s"]);
-    until("the letters", Duration::from_secs(60), || letters(&stage).len() == 4);
+    until("the letters", || letters(&stage).len() == 4);
     running.await_log_of(5, "caught_up");
     set(&stage, &dead(&stage), &[("cleanup.policy", "compact")]).await;
     let more = of_each("INSERT INTO c# VALUES ('NaN');");
@@ -444,7 +444,7 @@ async fn letters_that_are_refused_within_a_query_fail_the_objects_whose_they_are
         .unwrap();
     running.await_log("object failed");
     let topic = format!("{}.q", stage.name);
-    until("the query's rows", Duration::from_secs(60), || {
+    until("the query's rows", || {
         assert!(!running.log().contains("object failed object=q"), "{}", running.log());
         raw(&stage.kafka, &topic).len() >= ROWS
     });
@@ -471,8 +471,8 @@ async fn a_dead_letter_topic_that_takes_less_than_it_did_gets_shorter_letters() 
     running.await_log("caught_up");
     lower(&stage, &dead(&stage)).await;
     client.batch_execute(&format!("INSERT INTO n VALUES (3, 'NaN', ({LARGE})), (4, 4, 'd')")).await.unwrap();
-    until("the letter", Duration::from_secs(30), || letters(&stage).len() == 2);
-    until("its neighbour", Duration::from_secs(30), || raw(&stage.kafka, &stage.topic("n")).len() == 2);
+    until("the letter", || letters(&stage).len() == 2);
+    until("its neighbour", || raw(&stage.kafka, &stage.topic("n")).len() == 2);
     let letter = &letters(&stage)[1];
     assert_eq!((&letter["key"]["id"], &letter["left_out"]["doc"]), (&"3".into(), &480_000.into()), "{letter}");
     let (code, log) = running.stop();

@@ -126,10 +126,10 @@ async fn a_row_comes_although_its_table_was_not_due_when_it_was_written() {
     stranger.batch_execute("BEGIN; INSERT INTO t VALUES (0)").await.unwrap();
     for id in 1..=3 {
         client.batch_execute(&format!("INSERT INTO slow VALUES ({id})")).await.unwrap();
-        until("the row", Duration::from_secs(20), || column(&stage, &stage.topic("slow"), "id").contains(&id));
+        until("the row", || column(&stage, &stage.topic("slow"), "id").contains(&id));
     }
     stranger.batch_execute("COMMIT").await.unwrap();
-    until("the stranger's row", Duration::from_secs(20), || column(&stage, &stage.topic("t"), "id") == [0]);
+    until("the stranger's row", || column(&stage, &stage.topic("t"), "id") == [0]);
     let (code, log) = running.stop();
     assert_eq!((code, column(&stage, &stage.topic("slow"), "id")), (Some(0), vec![1, 2, 3]), "{log}");
 }
@@ -163,7 +163,7 @@ async fn a_small_table_of_more_transactions_than_are_remembered_waits_for_the_se
     running.await_log_of(2, "object found");
     for id in 1..=3 {
         client.batch_execute(&format!("INSERT INTO other VALUES ({id}) ON CONFLICT DO NOTHING")).await.unwrap();
-        until("the other table's row", Duration::from_secs(30), || {
+        until("the other table's row", || {
             let log = running.log();
             assert!(!log.contains("interrupted"), "{log}");
             raw(&stage.kafka, &stage.topic("other")).len() == id
@@ -171,7 +171,7 @@ async fn a_small_table_of_more_transactions_than_are_remembered_waits_for_the_se
     }
     assert!(raw(&stage.kafka, &stage.topic("t")).is_empty(), "they wait");
     stranger.batch_execute("COMMIT").await.unwrap();
-    until("its rows", Duration::from_secs(30), || raw(&stage.kafka, &stage.topic("t")).len() > ROWS as usize);
+    until("its rows", || raw(&stage.kafka, &stage.topic("t")).len() > ROWS as usize);
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     stage.run_once();
