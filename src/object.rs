@@ -279,26 +279,19 @@ impl Object {
     /// What to read next: a sweep under way, then what can be read ahead of it, then the rows that no cursor shows.
     pub fn next(&self) -> Option<Work> {
         let mode = &self.polling.mode;
-        if let Some(leaf) = self.current_leaf() {
-            let window = self.pending.leaves.get(&leaf)?.window()?;
+        if let Some(oid) = self.current_leaf() {
+            let leaf = self.pending.leaves.get(&oid)?;
+            let window = leaf.window()?;
+            // One that has read chunks has a place, and goes on from there.
+            let has_place = leaf.sweep.is_some_and(|sweep| sweep.filenode != 0);
+            let by_index =
+                |cursor: &Cursor| !self.in_chunks && !has_place && self.pending.bounds.index(cursor, window).is_some();
             let stream = match mode.cursor().filter(|_| !window.is_load()) {
                 None => Stream::Settled,
-                // One that has read chunks has a place, and goes on from there.
-                Some(cursor)
-                    if !self.in_chunks
-                        && self
-                            .pending
-                            .leaves
-                            .get(&leaf)
-                            .and_then(|leaf| leaf.sweep)
-                            .is_some_and(|sweep| sweep.filenode == 0)
-                        && self.pending.bounds.index(cursor, window).is_some() =>
-                {
-                    Stream::Index
-                }
+                Some(cursor) if by_index(cursor) => Stream::Index,
                 Some(_) => Stream::Poll,
             };
-            return Some(Work { leaf, window, stream });
+            return Some(Work { leaf: oid, window, stream });
         }
         if *mode == Mode::Bulk {
             let present = self.leaves();

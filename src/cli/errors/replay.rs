@@ -11,9 +11,9 @@ use crate::cli::survey::Survey;
 use crate::config::{Config, Errors, Oversize};
 use crate::headers::Headers;
 use crate::kafka::{self, Batch};
-use crate::lead::Lead;
+use crate::lead::{self, Lead};
 use crate::letter::{Letter, Outcome};
-use crate::lookback::{Delivered, LookingBack, texts};
+use crate::lookback::{Delivered, LookingBack, query_cursor, texts};
 use crate::object::{Object, Plan};
 use crate::owner::Owner;
 use crate::poll::sql::{self, Source};
@@ -43,9 +43,19 @@ struct Replay {
     connection: Connection,
     /// Of a table; open in the connection's transaction.
     source: Option<Source>,
-    /// Of a query with a cursor: the condition on the rows that its next poll reads again.
-    polled_again: Option<String>,
+    /// Of a query with a cursor: its next poll.
+    next_poll: Option<NextPoll>,
     batch: Batch,
+}
+
+/// What the next poll of a query with a cursor will do, as Kafka has its progress now.
+struct NextPoll {
+    /// The condition on the rows that it reads again.
+    conditions: String,
+    /// What leads its rows.
+    leading: String,
+    /// What it knows of them.
+    known: LookingBack,
 }
 
 /// Object by object. What was sent before an error stays sent, and is marked.
@@ -136,9 +146,9 @@ impl Replay {
         let description = object.polling.shape.apply(description)?;
         let plan = Plan::make(config, &shared.registry, &shared.admin, &object, description, &settings).await?;
         let owner = Owner::errand(shared, partition)?;
-        let polled_again = polled_again(shared, &owner, &object, &plan)?;
+        let next_poll = next_poll(shared, &owner, &object, &plan)?;
         let (shared, batch) = (Arc::clone(shared), Batch::default());
-        let mut replay = Replay { shared, object, plan, owner, connection, source, polled_again, batch };
+        let mut replay = Replay { shared, object, plan, owner, connection, source, next_poll, batch };
         // What was read until now is as it was before the partition was ours.
         replay.reopen().await?;
         Ok(replay)
@@ -187,21 +197,21 @@ impl Replay {
     }
 
     /// The statement that reads the row as it is; or what is to be said instead.
-    async fn copy(&self, letter: &Letter) -> Result<Result<String, (Option<Outcome>, String)>> {
+    async fn copy(&mut self, letter: &Letter) -> Result<Result<String, (Option<Outcome>, String)>> {
         let key = letter.key.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
         let has_key = !letter.key.is_empty();
         let guard = self.plan.guard.as_ref();
         let columns = self.lead().select() + guard.map_or(self.plan.encoder.select_list(), |guard| &guard.columns);
-        let Some(source) = &self.source else {
+        let Some(source) = self.source.clone() else {
             if !has_key {
                 let text = "stays: a query's row without a key cannot be found again; message.key.columns gives it one";
                 return Ok(Err((None, text.into())));
             }
-            let (query, key) = (self.object.query.as_deref().unwrap_or_default(), sql::at_key(key));
-            if let Some(told) = self.is_not_to_be_sent(letter, query, &key).await? {
-                return Ok(Err(told));
-            }
-            return Ok(Ok(sql::copy_query_once(query, &columns, &format!(" WHERE {key}"))));
+            let (query, key) = (self.object.query.clone().unwrap_or_default(), sql::at_key(key));
+            return match self.is_not_to_be_sent(letter, &query, &key, &columns).await? {
+                Some(told) => Ok(Err(told)),
+                None => Ok(Ok(sql::copy_query_once(&query, &columns, &format!(" WHERE {key}")))),
+            };
         };
         let Some((table, ctid, xmin)) = letter.version_of_row() else {
             return Ok(Err((None, "stays: it does not tell where its row is".into())));
@@ -211,9 +221,9 @@ impl Replay {
         if let Some(filter) = &self.object.polling.shape.filter {
             condition = format!("{condition} AND (\n{filter}\n)");
         }
-        let versions = self.connection.versions(&sql::versions(source, &condition)).await?;
+        let versions = self.connection.versions(&sql::versions(&source, &condition)).await?;
         match versions.iter().filter(|version| **version == xmin).count() {
-            1 => Ok(Ok(sql::copy(source, &columns, &format!("{condition} AND xmin = '{xmin}'::pg_catalog.xid")))),
+            1 => Ok(Ok(sql::copy(&source, &columns, &format!("{condition} AND xmin = '{xmin}'::pg_catalog.xid")))),
             0 if versions.is_empty() || !has_key => Ok(Err((None, GONE.into()))),
             0 => Ok(Err((Some(Outcome::Superseded), CHANGED.into()))),
             count => Ok(Err((None, format!("stays: {count} rows have its key")))),
@@ -221,12 +231,13 @@ impl Replay {
     }
 
     /// Why a query's row is not to be sent, if so. A query has no versions: its row is the letter's as long as it is the only one
-    /// with its key and its text is the letter's; and what the next poll reads again, it sends by itself.
+    /// with its key and its text is the letter's; and what the next poll reads again and does not know, it sends by itself.
     async fn is_not_to_be_sent(
-        &self,
+        &mut self,
         letter: &Letter,
         query: &str,
         key: &str,
+        columns: &str,
     ) -> Result<Option<(Option<Outcome>, String)>> {
         let stays = |text: &str| Ok(Some((None, format!("stays: {text}"))));
         let row = self.plan.row_text();
@@ -239,9 +250,13 @@ impl Replay {
         let Some(is_still) = is_still else {
             return stays("the letter does not have its row, so nobody can tell whether that is as it was");
         };
-        let again = match &self.polled_again {
-            Some(conditions) => {
-                !self.connection.texts(&sql::query_rows(query, &row, conditions, key)).await?.is_empty()
+        let again = match &self.next_poll {
+            Some(NextPoll { conditions, .. }) => {
+                let rows = self.connection.texts(&sql::query_rows(query, &row, conditions, key)).await?;
+                match rows.is_empty() {
+                    true => false,
+                    false => !is_still || !self.is_known(query, key, columns).await?,
+                }
             }
             // A pass of bulk reads all there is.
             None => !is_still,
@@ -256,6 +271,22 @@ impl Replay {
                 "its row was changed since, and whether the query's cursor has shown that nobody can tell; `errors skip` closes the letter",
             ),
         }
+    }
+
+    /// Whether the query's next poll knows the row with this key for one that was dealt with, as a letter.
+    async fn is_known(&mut self, query: &str, key: &str, columns: &str) -> Result<bool> {
+        let lead = self.lead();
+        let Some(NextPoll { leading, known, .. }) = &mut self.next_poll else { return Ok(false) };
+        let copy = sql::copy_query_once(query, &format!("{leading}, {columns}"), &format!(" WHERE {key}"));
+        let mut tuples = self.connection.copy(&copy).await?;
+        let mut is_known = false;
+        while let Some(tuple) = tuples.next().await? {
+            let fields = lead::fields(tuple, known.columns() + lead.count())?;
+            let led = lead.read(fields.get(known.columns()..).unwrap_or_default())?;
+            let marker = led.marker.as_deref().unwrap_or_default().as_bytes();
+            is_known = !known.meet(&fields, marker, lead::rest(tuple, &fields))?;
+        }
+        Ok(is_known)
     }
 
     fn lead(&self) -> Lead {
@@ -296,18 +327,28 @@ impl Replay {
     }
 }
 
-/// The condition on the rows that the next poll of a query with a cursor reads again, as Kafka has its progress now. Blocks.
-fn polled_again(shared: &Shared, owner: &Owner, object: &Object, plan: &Plan) -> Result<Option<String>> {
+/// Reads how far a query's cursor is. Blocks the thread.
+fn next_poll(shared: &Shared, owner: &Owner, object: &Object, plan: &Plan) -> Result<Option<NextPoll>> {
     let Some(cursor) = object.polling.mode.cursor().filter(|_| object.query.is_some()) else { return Ok(None) };
-    let stored = shared.read_offsets(owner.partition)?.offsets.remove(&object.key);
-    let stored = stored.and_then(|json| Watermark::from_json(&json).ok());
-    // One that is read otherwise than before begins anew.
-    let position = stored.filter(|stored| stored.reading == object.reading()).unwrap_or_else(|| object.pending.clone());
+    let mut stored = shared.read_offsets(owner.partition)?.offsets;
+    let own = stored.remove(&object.key).and_then(|json| Watermark::from_json(&json).ok());
+    let buckets = stored.into_iter().filter_map(|(key, json)| {
+        let (of, stream, number) = kafka::bucket_of(&key)?;
+        (of == object.key).then_some((stream, number, json))
+    });
     let texts = texts(cursor, &plan.description);
-    let delivered = Delivered::restore(&position.position, std::iter::empty(), texts)?;
+    let delivered = match own {
+        Some(own) if own.reading == object.reading() => Delivered::restore(&own.position, buckets, texts)?,
+        // One that is read otherwise than before begins anew.
+        _ => Delivered::default(),
+    };
     let name = object.name.to_string();
-    let back = LookingBack::new(delivered, &object.polling, cursor, &plan.description, None, name);
-    Ok(Some(back.conditions(cursor, &plan.description)))
+    let known = LookingBack::new(delivered, &object.polling, cursor, &plan.description, None, name);
+    Ok(Some(NextPoll {
+        conditions: known.conditions(cursor, &plan.description),
+        leading: query_cursor(cursor, &plan.description).leading(),
+        known,
+    }))
 }
 
 /// Opens a transaction that reads the whole object: a table under its lock, or a query.
