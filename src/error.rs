@@ -40,6 +40,8 @@ pub enum Kind {
     Registry,
     /// Kafka cannot be reached, or an attempt failed for a reason that passes.
     Kafka,
+    /// Kafka has no time to create a topic: it has no controller, or a quota is used up.
+    Busy,
     /// The Kafka transaction must be aborted, or the producer built anew.
     Transaction,
     /// Kafka refuses a record or topic for a reason that a person must mend (size, rights, name).

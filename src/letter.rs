@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::poll::{TableName, Tid};
+use crate::poll::{Guard, TableName, Tid};
 
 /// The version of the stored form.
 const VERSION: u64 = 1;
@@ -137,6 +137,15 @@ impl Letter {
             None => true,
         };
         Some(was.iter().all(same))
+    }
+
+    /// Whether a field was too large to be read at all.
+    pub fn is_of_unread(&self) -> bool {
+        let is_beyond = |size: &Value| {
+            let size = size.as_u64().and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX);
+            self.limit.is_some_and(|limit| Guard::is_beyond(limit, size))
+        };
+        self.left_out.values().any(is_beyond)
     }
 
     /// As JSON of at most so many bytes: the longest values are left out until it fits.

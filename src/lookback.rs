@@ -17,6 +17,15 @@ pub struct Delivered {
     streams: [Recent; 2],
 }
 
+/// What a row was delivered as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// A record of its topic.
+    Sent,
+    /// A dead letter.
+    Letter,
+}
+
 /// One poll.
 pub struct LookingBack {
     delivered: Delivered,
@@ -27,6 +36,8 @@ pub struct LookingBack {
     /// The server's clock in microseconds, where it writes the cursor.
     now: Option<i128>,
     name: String,
+    /// The row that was met last: its stream and hash.
+    last: Option<(usize, Hash)>,
 }
 
 /// Whether values of this type are compared as texts.
@@ -63,7 +74,7 @@ impl Delivered {
     }
 
     /// Nothing, and what is stored beside the object's record goes.
-    pub fn void(buckets: &[(usize, u64, Vec<u8>)]) -> Self {
+    pub fn void(buckets: &[(usize, u64)]) -> Self {
         let of = |stream: usize| Recent::void(buckets.iter().filter(move |one| one.0 == stream).map(|one| one.1));
         Delivered { streams: [of(0), of(1)] }
     }
@@ -137,6 +148,7 @@ impl LookingBack {
             columns: cursor.columns().count(),
             now,
             name,
+            last: None,
         }
     }
 
@@ -154,6 +166,31 @@ impl LookingBack {
     /// Meets a row, by what leads it, the marker of what was not read of it, and its other fields as PostgreSQL sent them (a
     /// record would be another with each schema id): whether it is to be sent.
     pub fn meet(&mut self, leading: &[Option<&[u8]>], marker: &[u8], rest: &[u8]) -> Result<bool> {
+        let (stream, cursor) = self.cursor(leading)?;
+        let hash = hash(marker, rest);
+        self.last = Some((stream, hash));
+        let delivered = &mut self.delivered.streams[stream];
+        let hashes = [hash, as_letter(hash)];
+        Ok(delivered.meet(&mut self.polls[stream], cursor, hashes, self.lookbacks[stream]))
+    }
+
+    /// The row that was met last went as a letter, and will be known for one.
+    pub fn is_letter(&mut self) {
+        if let Some((stream, hash)) = self.last {
+            self.delivered.streams[stream].rename_last(as_letter(hash));
+        }
+    }
+
+    /// What a row would be known as, if it is.
+    pub fn knows(&self, leading: &[Option<&[u8]>], marker: &[u8], rest: &[u8]) -> Result<Option<Known>> {
+        let poll = &self.polls[self.cursor(leading)?.0];
+        let hash = hash(marker, rest);
+        let known = [(hash, Known::Sent), (as_letter(hash), Known::Letter)];
+        Ok(known.into_iter().find(|(hash, _)| poll.knows(hash)).map(|(_, known)| known))
+    }
+
+    /// A row's stream and its cursor.
+    fn cursor(&self, leading: &[Option<&[u8]>]) -> Result<(usize, Key)> {
         let field = |at: usize| leading.get(at).copied().flatten();
         let (stream, bytes) = match (field(0), field(1)) {
             (Some(first), _) => (0, first),
@@ -165,18 +202,13 @@ impl LookingBack {
             }
         };
         let text = std::str::from_utf8(bytes).ok();
-        let cursor = text.and_then(|text| Key::parse(text, self.texts[stream])).ok_or_else(|| {
+        let cursor = text.and_then(|text| Key::parse(text, self.texts[stream]));
+        let cursor = cursor.ok_or_else(|| {
             Error::new(Kind::Row, "a row's cursor is no whole number, date, time or text")
                 .object(&self.name)
                 .hint("mode incrementing goes by whole numbers, texts and uuids; cast the column in the query")
         })?;
-        let mut digest = Sha256::new();
-        digest.update(u64::try_from(marker.len()).unwrap_or_default().to_be_bytes());
-        digest.update(marker);
-        digest.update(rest);
-        let mut hash = Hash::default();
-        hash.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
-        Ok(self.delivered.streams[stream].meet(&mut self.polls[stream], cursor, hash, self.lookbacks[stream]))
+        Ok((stream, cursor))
     }
 
     /// Raises the floors; what has been delivered, for the object to keep and to store.
@@ -193,6 +225,21 @@ impl LookingBack {
     pub fn stored(&mut self) {
         self.delivered.stored();
     }
+}
+
+fn hash(marker: &[u8], rest: &[u8]) -> Hash {
+    let mut digest = Sha256::new();
+    digest.update(u64::try_from(marker.len()).unwrap_or_default().to_be_bytes());
+    digest.update(marker);
+    digest.update(rest);
+    let mut hash = Hash::default();
+    hash.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
+    hash
+}
+
+/// The hash of a row that went as a letter: another than if it had been sent.
+fn as_letter(hash: Hash) -> Hash {
+    hash.map(|byte| !byte)
 }
 
 impl Delivered {

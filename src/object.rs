@@ -3,21 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
-use crate::config::{OnChange, OnDefaultAdded, Polling, Schedule};
-use crate::kafka;
-use crate::lookback::{self, Delivered};
+use crate::config::{OnChange, OnDefaultAdded, Polling};
+use crate::lookback::Delivered;
 use crate::poll::sql::{self, Source};
 use crate::poll::{
-    Choice, Chunk, Counted, Cursor, Duty, Leaf, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep,
-    TableName, Tid, Watermark, Window, Work, source, whole,
+    Choice, Chunk, Counted, Cursor, Leaf, Looks, Lsn, Mode, Moment, Pace, Reading, Seen, Stream, Sweep, TableName, Tid,
+    Watermark, Window, Work, source, whole,
 };
-use crate::postgres::{Connection, Description, FoundTable, Head};
+use crate::postgres::{Connection, FoundTable, Head};
 
 use crate::{Error, Kind, Result};
 
+mod due;
 mod plan;
+mod stored;
 mod tell;
 
 pub use plan::Plan;
@@ -415,29 +414,6 @@ impl Object {
         AHEAD.saturating_sub(taken)
     }
 
-    /// Begins a pass, or goes on with one.
-    pub fn begin_pass(&mut self, moment: &Moment, clock: Timestamp) -> bool {
-        self.mark_polled(Instant::now());
-        if self.query.is_some() {
-            // Stored once it is complete: one that is broken off is read again.
-            self.pass_at = clock.as_second();
-            return true;
-        }
-        // Of partitions that are gone by now nothing is left to be read.
-        let present = self.leaves();
-        self.pending.leaves.retain(|oid, _| present.contains(oid));
-        if self.pending.leaves.is_empty() {
-            self.pending.pass_at = clock.as_second();
-            self.pending.begin_sweep(&self.leaves(), moment, clock.as_second());
-        } else {
-            // A sweep that had opened no file before the last stop begins anew.
-            let of_pass: Vec<u32> =
-                self.pending.leaves.iter().filter(|(_, leaf)| leaf.floor == 0).map(|(oid, _)| *oid).collect();
-            self.pending.begin_sweep(&of_pass, moment, clock.as_second());
-        }
-        self.next().is_some()
-    }
-
     /// Whether its poll is still under way. The sweep of what no cursor shows may take hours, and holds no poll up.
     pub fn is_polling(&self) -> bool {
         self.sweep.is_some() && (self.is_in_passes() || self.current_leaf().is_some() || !self.ahead.is_empty())
@@ -466,103 +442,6 @@ impl Object {
     fn sweep_of(&mut self, work: &Work) -> Option<&mut Sweep> {
         let leaf = self.pending.leaves.get_mut(&work.leaf)?;
         if work.stream == Stream::Sweep { leaf.again.as_mut() } else { leaf.sweep.as_mut() }
-    }
-
-    /// A poll begins.
-    pub fn mark_polled(&mut self, now: Instant) {
-        // A pass is too dear to come again soon for the sake of an even spread.
-        let last = self.polled.or(self.is_in_passes().then_some(now));
-        self.polled = Some(self.polling.schedule.count_from(last, now, &self.name.to_string()));
-    }
-
-    /// Whether its next poll is due.
-    pub fn is_due(&self, now: Instant, clock: Timestamp) -> bool {
-        let ago = match (self.polled, self.is_in_passes()) {
-            (Some(polled), _) => now.saturating_duration_since(polled),
-            // A pass counts from one process to the next.
-            (None, true) if self.pending.passes > 0 => {
-                let seconds = clock.as_second().saturating_sub(self.pending.pass_at);
-                Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-            }
-            (None, _) => return true,
-        };
-        self.due_in(ago, clock).is_zero()
-    }
-
-    fn due_in(&self, ago: Duration, clock: Timestamp) -> Duration {
-        match &self.polling.schedule {
-            Schedule::Every(interval) => interval.saturating_sub(ago),
-            // Due when a time of the clock lies between the last poll and now.
-            cron @ Schedule::Cron(..) => {
-                let last = clock.checked_sub(ago).unwrap_or(clock);
-                cron.wait(Duration::ZERO, last).saturating_sub(ago)
-            }
-        }
-    }
-
-    /// Whether rows that no cursor shows are due to be swept.
-    pub fn is_sweep_due(&self, clock: Timestamp) -> bool {
-        let ago = clock.as_second().saturating_sub(self.pending.pass_at);
-        self.polling.mode.cursor().is_some()
-            && Duration::from_secs(u64::try_from(ago).unwrap_or(0)) >= self.polling.sweep_interval
-    }
-
-    /// The open transaction is given up: back to what Kafka holds.
-    pub fn take_back(&mut self, fresh: impl FnOnce() -> Watermark) {
-        self.pending = self.committed.clone().unwrap_or_else(fresh);
-        self.committing = None;
-        self.sweep = None;
-        self.changes = None;
-        self.ahead.clear();
-        self.read_until = None;
-        self.delivered.clone_from(&self.delivered_before);
-        self.polled = None;
-    }
-
-    /// What its progress is stored as: its own record, and beside it the buckets of a query's delivered rows that changed.
-    pub fn records(&self, connector: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let own = (self.key.clone(), Some(self.pending.to_json()));
-        let key = |stream, number| kafka::bucket_key(connector, &self.name, stream, number);
-        // What counts no more would be believed again by who starts before the next poll.
-        let void = (self.void && self.delivered.is_none()).then_some(&self.buckets).into_iter().flatten();
-        let void = void.map(|(stream, number, _)| (key(*stream, *number), None));
-        let changed = self.delivered.iter().flat_map(Delivered::changes);
-        let changed = changed.map(|(stream, number, json)| (key(stream, number), json));
-        std::iter::once(own).chain(void).chain(changed).collect()
-    }
-
-    /// A query begins anew: what it has delivered is void, and its buckets go with the next commit.
-    pub fn void_delivered(&mut self) {
-        if let Some(delivered) = self.delivered_before.take() {
-            self.buckets = delivered.kept().map(|(stream, number)| (stream, number, Vec::new())).collect();
-        }
-        self.delivered = None;
-        self.void = true;
-    }
-
-    /// What a query's cursor has delivered, restored at the first poll: only now its columns' types are known.
-    pub fn restore_delivered(&mut self, cursor: &Cursor, description: &Description) -> Result<Delivered> {
-        if let Some(delivered) = &self.delivered {
-            return Ok(delivered.clone());
-        }
-        if self.void {
-            return Ok(Delivered::void(&self.buckets));
-        }
-        Delivered::restore(&self.pending.position, self.buckets.iter().cloned(), lookback::texts(cursor, description))
-    }
-
-    /// Whether there is progress that Kafka does not have yet.
-    pub fn is_dirty(&self) -> bool {
-        // Rows of a query's first poll may be delivered before it has a place.
-        self.delivered.as_ref().is_some_and(Delivered::has_changed)
-            || (self.committed.as_ref() != Some(&self.pending) && self.pending.has_begun())
-    }
-
-    /// When the duty limit lets it be read again, after a delta. Loads are exempt.
-    pub fn rest(&mut self, clock: &SweepClock) {
-        if !clock.load {
-            self.not_before = Duty::OBJECT.next(clock.started, clock.busy);
-        }
     }
 }
 

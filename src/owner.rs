@@ -215,10 +215,14 @@ impl Owner {
             if !stays {
                 tracing::warn!(object = %name, "the table is gone; its progress stays stored");
                 stored.extend(object.committed.as_ref().map(|committed| (object.key.clone(), committed.to_json())));
-                if let Some(delivered) = &object.delivered_before {
+                if object.query.is_some() {
                     stored.retain(|key, _| kafka::bucket_of(key).is_none_or(|(of, ..)| of != object.key));
+                    let buckets = match &object.delivered_before {
+                        Some(delivered) => delivered.all().collect(),
+                        None => std::mem::take(&mut object.buckets),
+                    };
                     let key = |stream, number| kafka::bucket_key(connector, name, stream, number);
-                    stored.extend(delivered.all().map(|(stream, number, json)| (key(stream, number), json)));
+                    stored.extend(buckets.into_iter().map(|(stream, number, json)| (key(stream, number), json)));
                 }
             }
             stays
@@ -350,13 +354,7 @@ impl Owner {
             return Err(error);
         }
         for object in self.objects.values_mut() {
-            let Some(committed) = object.committing.take() else { continue };
-            object.committed = Some(committed);
-            if let Some(delivered) = &mut object.delivered {
-                delivered.stored();
-                object.void = false;
-            }
-            object.delivered_before.clone_from(&object.delivered);
+            object.settle();
         }
         tracing::debug!(partition = self.partition, rows, bytes, waited = ?began.elapsed(), "committed");
         self.committed_at = Instant::now();

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+
 use crate::headers::Headers;
 use crate::kafka::{Append, Batch};
 use crate::lead::{self, Lead, Led};
@@ -95,7 +97,14 @@ impl Reading<'_> {
         if plan.largest_letter > 0 {
             owner.producer.bound(self.unfit.topic(), plan.largest_letter);
         }
-        while let Some(tuple) = tuples.next().await? {
+        loop {
+            if self.between {
+                match tuples.ready().now_or_never() {
+                    Some(ready) => ready?,
+                    None => self.wait(&mut tuples, owner, batch, &mut waited, rows, bytes).await?,
+                }
+            }
+            let Some(tuple) = tuples.next().await? else { break };
             let leading = if skip == 0 { Vec::new() } else { lead::fields(tuple, skip)? };
             let led = self.lead.read(leading.get(cursor..).unwrap_or_default())?;
             if let Some(headers) = &mut self.headers {
@@ -162,6 +171,30 @@ impl Reading<'_> {
         Ok((rows, bytes))
     }
 
+    /// Waits for the next row. A statement may find nothing for longer than a transaction may be open: then what it found before
+    /// is committed meanwhile.
+    async fn wait(
+        &mut self,
+        tuples: &mut Rows,
+        owner: &mut Owner,
+        batch: &mut Batch,
+        waited: &mut Duration,
+        rows: u64,
+        bytes: u64,
+    ) -> Result<()> {
+        let Some(open) = owner.open_for() else { return Ok(()) };
+        let longest = crate::poll::target(owner.producer.transaction_timeout());
+        match tokio::time::timeout(longest.saturating_sub(open), tuples.ready()).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                if !batch.is_empty() {
+                    self.hand_over(owner, batch, waited)?;
+                }
+                self.commit(owner, rows, bytes)
+            }
+        }
+    }
+
     /// Commits what was handed over so far, with how far it has come.
     fn commit(&mut self, owner: &mut Owner, rows: u64, bytes: u64) -> Result<()> {
         owner.bytes += bytes - self.counted.bytes;
@@ -223,6 +256,9 @@ impl Reading<'_> {
             (fate, odd) = self.unfit.judge_uncut(odd, led, plan)?;
         }
         debug_assert_eq!(fate, Fate::Letter);
+        if let Some(looking_back) = &mut self.looking_back {
+            looking_back.is_letter();
+        }
         let mut letter = self.unfit.letter(&odd, led, plan);
         if letter.columns.is_empty() {
             letter.columns = plan.to_blame(skip, tuple, letter.error);

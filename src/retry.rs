@@ -28,7 +28,7 @@ pub fn answer(kind: Kind) -> Answer {
     match kind {
         Kind::Unreachable | Kind::Refused | Kind::Transient => Answer::Reconnect,
         Kind::History | Kind::Changed | Kind::Stalled => Answer::LookAgain,
-        Kind::Locked | Kind::Registry => Answer::Later,
+        Kind::Locked | Kind::Registry | Kind::Busy => Answer::Later,
         Kind::Denied | Kind::Row | Kind::Schema | Kind::Incompatible | Kind::Topic | Kind::Offsets => Answer::Fail,
         Kind::Kafka | Kind::Transaction | Kind::Outlived => Answer::Rebuild,
         Kind::Fenced | Kind::Forgotten | Kind::Config | Kind::Io => Answer::Stop,

@@ -182,7 +182,7 @@ impl Task {
         }
         self.judge(&moment)?;
         self.hold_back(&connection, &moment).await?;
-        if !unchanged || self.objects().any(|o| o.sweep.is_none() && !o.has_reached(moment.snapshot.xmin)) {
+        if !unchanged || self.objects().any(|o| o.news || o.sweep.is_none() && !o.has_reached(moment.snapshot.xmin)) {
             if let Some((look, oldest)) = running {
                 self.bound(&connection, &moment, look, oldest).await?;
             }
@@ -281,7 +281,7 @@ impl Task {
             // late moves with each of its rows.
             self.commit_all(false).await?;
         }
-        let before = self.owners.get(&partition).and_then(Owner::filled);
+        let (before, began) = (self.owners.get(&partition).and_then(Owner::filled), Instant::now());
         let Some(clock) = self.object(partition, name).and_then(|object| object.sweep.as_ref()) else {
             // It was taken back.
             return Ok(());
@@ -328,7 +328,8 @@ impl Task {
             }
             Answer::Later => {
                 tracing::warn!(object = %name, error = error.message(), cause = error.cause_text(), "put off");
-                object.not_before = Instant::now() + self.delays.delay();
+                // What takes long keeps the others: the rest is theirs.
+                object.not_before = Instant::now() + self.delays.delay().max(3 * began.elapsed());
             }
             _ => {
                 if error.kind() == Kind::Stalled {

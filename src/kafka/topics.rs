@@ -155,7 +155,7 @@ impl Admin {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
                 // The brokers are at something else: it is tried again.
                 Err((_, code)) if passes(code) => {
-                    return Err(Error::new(Kind::Kafka, format!("topic {name} could not be created yet"))
+                    return Err(Error::new(Kind::Busy, format!("topic {name} could not be created yet"))
                         .because(code.to_string())
                         .hint("are the brokers up, and do they have a controller?"));
                 }
@@ -172,7 +172,8 @@ impl Admin {
                 return Ok(partitions);
             }
             if Instant::now() >= deadline {
-                return Err(Error::new(Kind::Kafka, format!("topic {name} was created and has no leader yet")));
+                return Err(Error::new(Kind::Busy, format!("topic {name} was created and has no leader yet"))
+                    .hint("are there enough brokers for its replication factor?"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

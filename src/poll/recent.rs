@@ -73,6 +73,13 @@ pub struct Poll {
     below: Option<Key>,
 }
 
+impl Poll {
+    /// Whether a row was sent before and has not been met again.
+    pub fn knows(&self, hash: &Hash) -> bool {
+        self.sent.get(hash).is_some_and(|count| *count > 0)
+    }
+}
+
 impl Recent {
     /// As stored.
     pub fn restore(floor: Option<Key>, buckets: BTreeMap<u64, Vec<(Key, Hash)>>) -> Self {
@@ -100,8 +107,8 @@ impl Recent {
         Poll { sent, last: VecDeque::new(), at: None, below: None }
     }
 
-    /// Meets a row: whether it is to be sent.
-    pub fn meet(&mut self, poll: &mut Poll, key: Key, hash: Hash, lookback: Lookback) -> bool {
+    /// Meets a row: whether it is to be sent. It is known by either of its hashes, and from now on by the first.
+    pub fn meet(&mut self, poll: &mut Poll, key: Key, hashes: [Hash; 2], lookback: Lookback) -> bool {
         if poll.at.as_ref() != Some(&key) {
             poll.below = poll.at.replace(key.clone());
         }
@@ -111,16 +118,23 @@ impl Recent {
                 poll.last.pop_front();
             }
         }
-        if let Some(count) = poll.sent.get_mut(&hash).filter(|count| **count > 0) {
-            *count -= 1;
+        if let Some(hash) = hashes.iter().find(|hash| poll.knows(hash)) {
+            poll.sent.entry(*hash).and_modify(|count| *count -= 1);
             return false;
         }
         let newest = self.buckets.last_key_value().map_or(0, |(number, _)| *number);
         let full = self.buckets.get(&newest).is_some_and(|bucket| bucket.len() >= BUCKET);
         let number = if full { newest + 1 } else { newest };
-        self.buckets.entry(number).or_default().push((key, hash));
+        self.buckets.entry(number).or_default().push((key, hashes[0]));
         self.changed.insert(number);
         true
+    }
+
+    /// The row that was met last, and is to be sent, is known by this hash instead.
+    pub fn rename_last(&mut self, hash: Hash) {
+        if let Some(row) = self.buckets.last_entry().and_then(|bucket| bucket.into_mut().last_mut()) {
+            row.1 = hash;
+        }
     }
 
     /// Raises the floor as far as the rows met so far allow. `now`: the clock in the cursor's own unit, above which a cursor
@@ -222,7 +236,27 @@ mod tests {
     use super::*;
 
     fn hash(row: u8) -> Hash {
-        [row; 16]
+        let mut hash = [row; 16];
+        hash[0] = 0;
+        hash
+    }
+
+    fn both(hash: Hash) -> [Hash; 2] {
+        [hash, hash.map(|byte| !byte)]
+    }
+
+    #[test]
+    fn a_row_that_went_otherwise_is_known_for_it_and_not_sent_again() {
+        let mut recent = Recent::default();
+        let mut first = recent.poll();
+        let [sent, letter] = both(hash(1));
+        assert!(recent.meet(&mut first, Key::Number(5), [sent, letter], Lookback::Rows(9)));
+        recent.rename_last(letter);
+        recent.settle(&first, Lookback::Rows(9), None, true);
+        let mut second = recent.poll();
+        assert_eq!((second.knows(&sent), second.knows(&letter)), (false, true));
+        assert!(!recent.meet(&mut second, Key::Number(5), [sent, letter], Lookback::Rows(9)));
+        assert!(!second.knows(&letter), "one row accounts for one");
     }
 
     /// One poll over these rows (cursor, content); what was sent.
@@ -234,7 +268,7 @@ mod tests {
             .collect();
         let mut sent = Vec::new();
         for (key, row) in above {
-            if recent.meet(&mut poll, Key::Number(*key), hash(*row), lookback) {
+            if recent.meet(&mut poll, Key::Number(*key), both(hash(*row)), lookback) {
                 sent.push(*row);
             }
         }
@@ -275,7 +309,7 @@ mod tests {
         let mut first = recent.poll();
         for row in 0..200 {
             let key = Key::Number(if row < 50 { 1 } else { 2 });
-            assert!(recent.meet(&mut first, key, hash(row), Lookback::Micros(0)));
+            assert!(recent.meet(&mut first, key, both(hash(row)), Lookback::Micros(0)));
         }
         recent.settle(&first, Lookback::Micros(0), None, false);
         assert_eq!(recent.floor(), Some(&Key::Number(1)));
@@ -287,7 +321,7 @@ mod tests {
     fn a_cursor_in_the_future_does_not_carry_the_floor_along() {
         let mut recent = Recent::default();
         let mut one = recent.poll();
-        recent.meet(&mut one, Key::Number(1_000_000), hash(1), Lookback::Micros(10));
+        recent.meet(&mut one, Key::Number(1_000_000), both(hash(1)), Lookback::Micros(10));
         recent.settle(&one, Lookback::Micros(10), Some(500), true);
         assert_eq!(recent.floor(), Some(&Key::Number(490)));
     }
@@ -308,7 +342,7 @@ mod tests {
         for id in 0..1200_u32 {
             let mut hash = Hash::default();
             hash[..4].copy_from_slice(&id.to_be_bytes());
-            recent.meet(&mut one, Key::Number(id.into()), hash, Lookback::Rows(100));
+            recent.meet(&mut one, Key::Number(id.into()), both(hash), Lookback::Rows(100));
         }
         recent.settle(&one, Lookback::Rows(100), None, true);
         let stored: BTreeMap<u64, Option<Vec<u8>>> = recent.changes().collect();

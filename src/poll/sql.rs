@@ -98,7 +98,7 @@ pub fn discover() -> &'static str {
      ), tree AS (\
        SELECT oid AS root, oid FROM root WHERE relkind = 'p' \
        UNION ALL \
-       SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid\
+       SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid AND NOT i.inhdetachpending\
      ) \
      SELECT r.oid, r.nspname, r.relname, r.relkind, r.relpersistence, r.granted, \
             l.oid AS leaf, ln.nspname AS leaf_schema, l.relname AS leaf_name, l.relkind AS leaf_kind, \
@@ -235,8 +235,7 @@ fn place(source: &Source) -> String {
         Some(_) => (
             format!(
                 " AND pg_catalog.to_regclass({name})::pg_catalog.oid = {root} \
-                  AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) AS a WHERE a.relid = {root}::pg_catalog.oid) \
-                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND i.inhdetachpending)",
+                  AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) AS a WHERE a.relid = {root}::pg_catalog.oid)",
                 name = escape_literal(&source.root_name.quoted()),
                 root = source.root,
             ),

@@ -23,6 +23,8 @@ pub struct Rows {
     copies: Vec<Copy>,
     /// Whose rows are at hand.
     at: usize,
+    /// Where the next one is, if it was waited for.
+    ahead: Option<Range<usize>>,
 }
 
 /// One COPY.
@@ -49,7 +51,7 @@ impl Connection {
                 return Err(classify(error));
             }
         };
-        Ok(Rows { copies: vec![copy], at: 0 })
+        Ok(Rows { copies: vec![copy], at: 0, ahead: None })
     }
 }
 
@@ -76,15 +78,20 @@ impl Rows {
     /// The next tuple (a 16-bit count of fields, then each field's 32-bit length and bytes), or `None` after the trailer:
     /// only then is the chunk complete, as the server may fail after any row.
     pub async fn next(&mut self) -> Result<Option<&[u8]>> {
-        let place = loop {
-            let at_hand = self.copies.get_mut(self.at).map(Copy::next).transpose()?.flatten();
-            match at_hand {
-                Some(place) => break place,
-                None if self.fill().await? => {}
-                None => return Ok(None),
-            }
-        };
+        self.ready().await?;
+        let Some(place) = self.ahead.take() else { return Ok(None) };
         Ok(self.copies.get(self.at).map(|copy| copy.buffer.get(place)))
+    }
+
+    /// Waits until a tuple is at hand, or the end has come. Whoever gives it up may wait again.
+    pub async fn ready(&mut self) -> Result<()> {
+        while self.ahead.is_none() {
+            self.ahead = self.copies.get_mut(self.at).map(Copy::next).transpose()?.flatten();
+            if self.ahead.is_none() && !self.fill().await? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits for any of them to have more; `false`: all have ended.

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::Task;
-use crate::Result;
 use crate::object::Object;
 use crate::poll::sql::{Clock, Highest};
 use crate::poll::{Bound, Bounds, Mode, Moment, Seen, Values};
 use crate::postgres::Connection;
 use crate::retry::{Answer, answer};
+use crate::{Kind, Result};
 
 /// A sweep is skipped while the change counters stand still, but never for longer than this, as they lag.
 const COUNTERS_BELIEVED: Duration = Duration::from_secs(120);
@@ -59,7 +59,7 @@ impl Task {
                     // A column that is another now, a lock: this object's alone. Its next step finds out which.
                     tracing::debug!(object = %object.name, error = error.message(), cause = error.cause_text(), "its cursor is not looked at");
                     connection.rollback().await?;
-                    if answer(error.kind()) != Answer::Later {
+                    if error.kind() == Kind::Changed {
                         object.plan = None;
                     }
                     continue;
@@ -126,6 +126,8 @@ impl Task {
             };
             let unchanged = !once && fresh && still;
             if unchanged && object.next().is_none() {
+                // The counters lag.
+                object.news = news;
                 continue;
             }
             let load = object.is_loading();

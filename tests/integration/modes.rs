@@ -673,3 +673,57 @@ async fn a_query_that_takes_long_lets_no_other_transaction_time_out() {
     let (code, log) = running.stop();
     assert!(code == Some(0) && !log.contains("interrupted"), "{log}");
 }
+
+/// It is no partition any more, and was found for one again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_being_detached_holds_nobody_up() {
+    let stage = Stage::alone("detaching");
+    let client = stage.client().await;
+    client
+        .batch_execute(
+            "CREATE ROLE reader LOGIN; CREATE TABLE p (id int) PARTITION BY RANGE (id);
+             CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (100) TO (200);
+             CREATE TABLE other (id int PRIMARY KEY); INSERT INTO p VALUES (1), (101); GRANT SELECT ON p, other TO reader",
+        )
+        .await
+        .unwrap();
+    stage.configure("tables.include = ['public.p', 'public.other']\n\"tasks.max\" = 1");
+    let url = format!("database.url={}", stage.database.url.replacen("postgres@", "reader@", 1));
+    let mut running = stage.run(&["--set", &url, "--set=tables.refresh_interval=200ms"]);
+    running.await_log_of(2, "caught_up");
+    let reader = stage.client().await;
+    reader.batch_execute("BEGIN; SELECT FROM p").await.unwrap();
+    let url = stage.database.url.clone();
+    let detaching = tokio::spawn(async move {
+        connect(&url).await.batch_execute("ALTER TABLE p DETACH PARTITION p1 CONCURRENTLY").await.unwrap()
+    });
+    let pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending";
+    let began = std::time::Instant::now();
+    while client.query_one(pending, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is detached");
+    }
+    client.batch_execute("INSERT INTO p VALUES (102); INSERT INTO other VALUES (1)").await.unwrap();
+    until("their rows", || {
+        column(&stage, &stage.topic("p"), "id") == [1, 101, 102] && column(&stage, &stage.topic("other"), "id") == [1]
+    });
+    assert!(!detaching.is_finished());
+    reader.batch_execute("COMMIT").await.unwrap();
+    detaching.await.unwrap();
+    let (code, log) = running.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.matches("interrupted").count() <= 1, "{log}");
+}
+
+/// What it had found before was in a transaction that timed out while it went on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_finds_nothing_for_long_loses_nothing_of_what_it_found_before() {
+    let stage = Stage::new("quiet");
+    stage.configure(
+        "objects.q = { query = 'SELECT i AS id FROM generate_series(1, 60000) i UNION ALL SELECT 0 FROM pg_sleep(6)', mode = 'bulk' }",
+    );
+    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=2000", "--set=poll.interval=1h"]);
+    running.await_log("caught_up object=q");
+    let (code, log) = running.stop();
+    assert!(code == Some(0) && !log.contains("interrupted"), "{log}");
+    assert!(column(&stage, &format!("{}.q", stage.name), "id").into_iter().eq(0..=60_000), "each row once");
+}

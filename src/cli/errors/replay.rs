@@ -13,7 +13,7 @@ use crate::headers::Headers;
 use crate::kafka::{self, Batch};
 use crate::lead::{self, Lead};
 use crate::letter::{Letter, Outcome};
-use crate::lookback::{Delivered, LookingBack, query_cursor, texts};
+use crate::lookback::{Delivered, Known, LookingBack, query_cursor, texts};
 use crate::object::{Object, Plan};
 use crate::owner::Owner;
 use crate::poll::sql::{self, Source};
@@ -55,7 +55,7 @@ struct NextPoll {
     /// What leads its rows.
     leading: String,
     /// What it knows of them.
-    known: LookingBack,
+    back: LookingBack,
 }
 
 /// Object by object. What was sent before an error stays sent, and is marked.
@@ -88,6 +88,8 @@ pub async fn replay<'a>(config: &Config, stored: &StoredProgress, letters: &'a [
         };
         // Only now that nobody else can: whoever had the partition until then may have dealt with some.
         let now = read(&config, Some(name))?;
+        // And what was read of the rows is as it was before.
+        replay.reopen().await?;
         for found in of_object {
             let text = match now.iter().find(|now| now.name == found.name) {
                 Some(Found { done: None, letter, .. }) => {
@@ -148,10 +150,7 @@ impl Replay {
         let owner = Owner::errand(shared, partition)?;
         let next_poll = next_poll(shared, &owner, &object, &plan)?;
         let (shared, batch) = (Arc::clone(shared), Batch::default());
-        let mut replay = Replay { shared, object, plan, owner, connection, source, next_poll, batch };
-        // What was read until now is as it was before the partition was ours.
-        replay.reopen().await?;
-        Ok(replay)
+        Ok(Replay { shared, object, plan, owner, connection, source, next_poll, batch })
     }
 
     async fn letter<'a>(&mut self, found: &'a Found, letter: &Letter) -> Result<Told<'a>> {
@@ -231,7 +230,7 @@ impl Replay {
     }
 
     /// Why a query's row is not to be sent, if so. A query has no versions: its row is the letter's as long as it is the only one
-    /// with its key and its text is the letter's; and what the next poll reads again and does not know, it sends by itself.
+    /// with its key and its text is the letter's.
     async fn is_not_to_be_sent(
         &mut self,
         letter: &Letter,
@@ -252,41 +251,36 @@ impl Replay {
         };
         let again = match &self.next_poll {
             Some(NextPoll { conditions, .. }) => {
-                let rows = self.connection.texts(&sql::query_rows(query, &row, conditions, key)).await?;
-                match rows.is_empty() {
-                    true => false,
-                    false => !is_still || !self.is_known(query, key, columns).await?,
-                }
+                !self.connection.texts(&sql::query_rows(query, &row, conditions, key)).await?.is_empty()
             }
             // A pass of bulk reads all there is.
             None => !is_still,
         };
-        match (is_still, again) {
-            (true, false) => Ok(None),
-            (true, true) => stays(
-                "the query's next poll reads its row again and sends it if it can go; `errors skip` closes the letter",
+        let known = if is_still && again { self.known(query, key, columns).await? } else { None };
+        match verdict(is_still, again, known) {
+            Verdict::Send if known.is_none() && letter.is_of_unread() => stays(
+                "its row was too large to be read, and whether a poll has sent it since nobody can tell; `errors skip` closes the letter",
             ),
-            (false, true) => Ok(Some((Some(Outcome::Superseded), CHANGED.into()))),
-            (false, false) => stays(
-                "its row was changed since, and whether the query's cursor has shown that nobody can tell; `errors skip` closes the letter",
-            ),
+            Verdict::Send => Ok(None),
+            Verdict::Stays(text) => stays(text),
+            Verdict::Superseded => Ok(Some((Some(Outcome::Superseded), CHANGED.into()))),
         }
     }
 
-    /// Whether the query's next poll knows the row with this key for one that was dealt with, as a letter.
-    async fn is_known(&mut self, query: &str, key: &str, columns: &str) -> Result<bool> {
+    /// What the query's next poll knows the row with this key as.
+    async fn known(&mut self, query: &str, key: &str, columns: &str) -> Result<Option<Known>> {
         let lead = self.lead();
-        let Some(NextPoll { leading, known, .. }) = &mut self.next_poll else { return Ok(false) };
+        let Some(NextPoll { leading, back, .. }) = &self.next_poll else { return Ok(None) };
         let copy = sql::copy_query_once(query, &format!("{leading}, {columns}"), &format!(" WHERE {key}"));
         let mut tuples = self.connection.copy(&copy).await?;
-        let mut is_known = false;
+        let mut known = None;
         while let Some(tuple) = tuples.next().await? {
-            let fields = lead::fields(tuple, known.columns() + lead.count())?;
-            let led = lead.read(fields.get(known.columns()..).unwrap_or_default())?;
+            let fields = lead::fields(tuple, back.columns() + lead.count())?;
+            let led = lead.read(fields.get(back.columns()..).unwrap_or_default())?;
             let marker = led.marker.as_deref().unwrap_or_default().as_bytes();
-            is_known = !known.meet(&fields, marker, lead::rest(tuple, &fields))?;
+            known = back.knows(&fields, marker, lead::rest(tuple, &fields))?;
         }
-        Ok(is_known)
+        Ok(known)
     }
 
     fn lead(&self) -> Lead {
@@ -327,6 +321,27 @@ impl Replay {
     }
 }
 
+/// What is to become of a query's letter.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Send,
+    Stays(&'static str),
+    Superseded,
+}
+
+/// `is_still`: the row is the letter's as it was. `again`: the query's next poll reads it again, and has it `known` as what it
+/// was delivered as.
+fn verdict(is_still: bool, again: bool, known: Option<Known>) -> Verdict {
+    match (is_still, again, known) {
+        (_, _, Some(Known::Sent)) | (false, true, _) => Verdict::Superseded,
+        (true, true, None) => Verdict::Stays("the query's next poll sends its row, if that can go now"),
+        (true, ..) => Verdict::Send,
+        (false, false, _) => Verdict::Stays(
+            "its row was changed since, and whether the query's cursor has shown that nobody can tell; `errors skip` closes the letter",
+        ),
+    }
+}
+
 /// Reads how far a query's cursor is. Blocks the thread.
 fn next_poll(shared: &Shared, owner: &Owner, object: &Object, plan: &Plan) -> Result<Option<NextPoll>> {
     let Some(cursor) = object.polling.mode.cursor().filter(|_| object.query.is_some()) else { return Ok(None) };
@@ -338,16 +353,18 @@ fn next_poll(shared: &Shared, owner: &Owner, object: &Object, plan: &Plan) -> Re
     });
     let texts = texts(cursor, &plan.description);
     let delivered = match own {
-        Some(own) if own.reading == object.reading() => Delivered::restore(&own.position, buckets, texts)?,
+        Some(own) if own.reading == object.reading() && own.table == object.table.oid => {
+            Delivered::restore(&own.position, buckets, texts)?
+        }
         // One that is read otherwise than before begins anew.
         _ => Delivered::default(),
     };
     let name = object.name.to_string();
-    let known = LookingBack::new(delivered, &object.polling, cursor, &plan.description, None, name);
+    let back = LookingBack::new(delivered, &object.polling, cursor, &plan.description, None, name);
     Ok(Some(NextPoll {
-        conditions: known.conditions(cursor, &plan.description),
+        conditions: back.conditions(cursor, &plan.description),
         leading: query_cursor(cursor, &plan.description).leading(),
-        known,
+        back,
     }))
 }
 
@@ -377,5 +394,20 @@ async fn open(
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_querys_row_is_sent_only_if_no_poll_has_or_will() {
+        assert_eq!(verdict(true, true, Some(Known::Letter)), Verdict::Send);
+        assert_eq!(verdict(true, false, None), Verdict::Send, "no poll looks back so far");
+        assert!(matches!(verdict(true, true, None), Verdict::Stays(_)), "the next poll sends it");
+        assert!(matches!(verdict(false, false, None), Verdict::Stays(_)), "nobody can tell");
+        assert_eq!(verdict(true, true, Some(Known::Sent)), Verdict::Superseded);
+        assert_eq!(verdict(false, true, None), Verdict::Superseded);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postgres_protocol::escape::escape_literal;
 
-use super::{LOCK_TIMEOUT, PINNED};
+use super::PINNED;
 use crate::poll::mode::Cursor;
 use crate::poll::recent::Key;
 use crate::poll::running::Seen;
@@ -93,7 +93,7 @@ pub fn highest(ask: &Highest<'_>) -> String {
         Clock::None => "",
     };
     format!(
-        "BEGIN READ ONLY; {LOCK_TIMEOUT} {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
+        "BEGIN READ ONLY; SET LOCAL lock_timeout = '200ms'; {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
          {} AS timestamp, {} AS incrementing; COMMIT",
         least(&ask.before.clock),
         top(ask.cursor.timestamp_sql(), below, &ask.before.highest.timestamp),

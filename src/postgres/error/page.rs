@@ -56,6 +56,7 @@ const KINDS: &[(Kind, &str)] = &[
     (Kind::Incompatible, "the registry refuses a schema that is not compatible with the subject's"),
     (Kind::Registry, "the registry does not answer, or is busy"),
     (Kind::Kafka, "Kafka does not answer, or an attempt failed for a reason that passes"),
+    (Kind::Busy, "Kafka has no time to create a topic: no controller, no leader yet, a quota"),
     (Kind::Transaction, "a Kafka transaction has to be aborted"),
     (
         Kind::Outlived,
