@@ -105,7 +105,7 @@ pub(super) mod tests {
     pub fn choice(mode: Mode, leaves: &[u32]) -> Choice {
         let leaf = |oid: &u32| FoundLeaf {
             oid: *oid,
-            name: TableName::new("public", &format!("leaf{oid}")),
+            name: TableName::new("public", format!("leaf{oid}")),
             kind: 'r',
             access_method: "heap".into(),
             granted: true,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ahead;
 mod authority;
 mod brokers;
 mod check;
@@ -23,9 +24,11 @@ mod mistakes;
 mod modes;
 mod offsets;
 mod once;
+mod partitions;
 mod pooler;
 mod producing;
 mod proxied;
+mod queries;
 mod secure;
 mod shapes;
 mod stage;

@@ -154,6 +154,16 @@ impl Stage {
         Running { child, log }
     }
 
+    /// Stores an object's progress with a change, as `strandline offsets set` takes it; it is the only one.
+    pub fn set_offset(&self, object: &str, change: impl FnOnce(&mut serde_json::Value)) {
+        let listed = self.strandline(&["offsets", "list", "--json"]);
+        let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let mut offset = listed["offsets"][0]["offset"].clone();
+        change(&mut offset);
+        let set = self.strandline(&["offsets", "set", object, &offset.to_string(), "--yes"]);
+        assert!(set.status.success(), "{set:?}");
+    }
+
     /// A connection to the database, as its owner.
     pub async fn client(&self) -> Client {
         connect(&self.database.url).await
