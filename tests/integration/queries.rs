@@ -130,17 +130,23 @@ async fn a_pass_of_a_query_that_is_killed_is_read_again_at_once() {
 async fn a_query_that_takes_long_lets_no_other_transaction_time_out() {
     let stage = Stage::new("lasting");
     let client = stage.client().await;
-    let tables = (0..6).map(|at| format!("CREATE TABLE t{at} (id int); INSERT INTO t{at} VALUES (1);"));
+    // So large that they are on their way before they are committed.
+    let rows = |at: usize, ids: &str| {
+        format!(
+            "INSERT INTO t{at} SELECT g, (SELECT string_agg(md5((i + g)::text), '') FROM generate_series(1, 4000) i) FROM generate_series({ids}) g;"
+        )
+    };
+    let tables = (0..6).map(|at| format!("CREATE TABLE t{at} (id int, v text); {}", rows(at, "1, 10")));
     client.batch_execute(&tables.collect::<String>()).await.unwrap();
     stage.configure("objects.q = { query = 'SELECT 1 AS id FROM pg_sleep(5)', mode = 'bulk' }\n\"tasks.max\" = 1");
     stage.settle();
     let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=2000"]);
     running.await_log("caught_up object=q");
     for at in 0..6 {
-        client.batch_execute(&format!("INSERT INTO t{at} VALUES (2)")).await.unwrap();
+        client.batch_execute(&rows(at, "11, 20")).await.unwrap();
     }
     running.await_log_of(2, "caught_up object=q");
-    until("the rows", || (0..6).all(|at| column(&stage, &stage.topic(&format!("t{at}")), "id") == [1, 2]));
+    until("the rows", || (0..6).all(|at| column(&stage, &stage.topic(&format!("t{at}")), "id").into_iter().eq(1..=20)));
     let (code, log) = running.stop();
     assert!(code == Some(0) && !log.contains("interrupted"), "{log}");
 }
