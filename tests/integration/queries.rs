@@ -138,9 +138,9 @@ async fn a_query_that_takes_long_lets_no_other_transaction_time_out() {
     };
     let tables = (0..6).map(|at| format!("CREATE TABLE t{at} (id int, v text); {}", rows(at, "1, 10")));
     client.batch_execute(&tables.collect::<String>()).await.unwrap();
-    stage.configure("objects.q = { query = 'SELECT 1 AS id FROM pg_sleep(5)', mode = 'bulk' }\n\"tasks.max\" = 1");
+    stage.configure("objects.q = { query = 'SELECT 1 AS id FROM pg_sleep(9)', mode = 'bulk' }\n\"tasks.max\" = 1");
     stage.settle();
-    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=2000"]);
+    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=5000"]);
     running.await_log("caught_up object=q");
     for at in 0..6 {
         client.batch_execute(&rows(at, "11, 20")).await.unwrap();
@@ -156,9 +156,9 @@ async fn a_query_that_takes_long_lets_no_other_transaction_time_out() {
 async fn a_statement_that_finds_nothing_for_long_loses_nothing_of_what_it_found_before() {
     let stage = Stage::new("quiet");
     stage.configure(
-        "objects.q = { query = 'SELECT i AS id FROM generate_series(1, 60000) i UNION ALL SELECT 0 FROM pg_sleep(6)', mode = 'bulk' }",
+        "objects.q = { query = 'SELECT i AS id FROM generate_series(1, 60000) i UNION ALL SELECT 0 FROM pg_sleep(10)', mode = 'bulk' }",
     );
-    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=2000", "--set=poll.interval=1h"]);
+    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=5000", "--set=poll.interval=1h"]);
     running.await_log("caught_up object=q");
     let (code, log) = running.stop();
     assert!(code == Some(0) && !log.contains("interrupted"), "{log}");
