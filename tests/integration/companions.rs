@@ -136,7 +136,8 @@ async fn pair(stage: &Stage) -> (Source, Connection, Connection) {
         root_name: name.clone(),
         leaf: oid,
         leaf_name: name,
-        through_root: None,
+        through_root: false,
+        constraint: None,
         tree: false,
         lock: true,
     };

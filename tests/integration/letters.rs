@@ -12,6 +12,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 use strandline_testbed::{Chaos, Kafka, KafkaOptions, Postgres, Weather};
 
+use crate::modes::column;
 use crate::stage::{Running, Stage, until};
 use crate::topic::{raw, records};
 
@@ -283,11 +284,7 @@ async fn a_replay_sends_a_querys_row_only_if_no_poll_does_and_no_other_row_with_
     client.batch_execute("UPDATE o SET v = id WHERE id IN (5, 10)").await.unwrap();
     stage.run_once();
     let topic = format!("{}.q", stage.name);
-    let sent = || {
-        let mut ids: Vec<i64> = records(&stage.kafka, &topic).iter().map(|record| record.long("id")).collect();
-        ids.sort_unstable();
-        ids
-    };
+    let sent = || column(&stage, &topic, "id");
     assert_eq!(sent(), [1, 3, 6, 7, 8, 9, 10]);
 
     stage.configure(&tolerant(&stage, &format!("nan.handling.mode = \"null\"\n{more}")));

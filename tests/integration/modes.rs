@@ -5,6 +5,11 @@ use std::time::Duration;
 use crate::stage::{Stage, until};
 use crate::topic::records;
 
+/// Whether a cursor's values are believed by now, and rows found by its index.
+pub fn is_believed(log: &str) -> bool {
+    log.contains("stream=Index")
+}
+
 /// The values of one column in a topic, sorted.
 pub fn column(stage: &Stage, topic: &str, column: &str) -> Vec<i64> {
     let mut values: Vec<i64> = records(&stage.kafka, topic).iter().map(|record| record.long(column)).collect();
@@ -60,19 +65,12 @@ async fn a_cursor_finds_by_its_index_what_is_new_and_the_sweep_what_it_cannot_sh
     let delivered = |least: usize| {
         until("rows", || records(&stage.kafka, &stage.topic("t")).len() >= least);
     };
-    // Until its values are believed.
-    let deadline = std::time::Instant::now() + Duration::from_secs(180);
-    let mut last = 1000_i64;
-    while !running.log().contains("stream=Index") {
-        assert!(std::time::Instant::now() < deadline, "no bound comes:\n{}", running.log());
-        last += 1;
-        client.execute(&format!("INSERT INTO t (id) VALUES ({last})"), &[]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(150)).await;
-    }
+    let insert = |id| format!("INSERT INTO t (id) VALUES ({id})");
+    let mut last = running.write_until(is_believed, &client, 1000, insert).await;
     // Written by an application whose clock is a day late: no cursor shows it.
     client.batch_execute("INSERT INTO t (id, at) VALUES (200000, now() - interval '1 day')").await.unwrap();
     last += 1;
-    client.batch_execute(&format!("INSERT INTO t (id) VALUES ({last})")).await.unwrap();
+    client.batch_execute(&insert(last)).await.unwrap();
     delivered(usize::try_from(last).unwrap());
     let (_, log) = running.stop();
     assert!(!column(&stage, &stage.topic("t"), "id").contains(&200_000), "{log}");
@@ -130,14 +128,8 @@ async fn a_row_whose_timestamp_is_long_before_its_transactions_id_comes_without_
     // Pairs are spaced by the 360th part of the sweep's interval.
     let mut running = stage.run(&["--set", "sweep.interval=10m"]);
     running.await_log("caught_up");
-    let mut next = 11;
-    let deadline = std::time::Instant::now() + Duration::from_secs(180);
-    while !running.log().contains("stream=Index") {
-        assert!(std::time::Instant::now() < deadline, "no bound comes:\n{}", running.log());
-        client.batch_execute(&format!("INSERT INTO t (id) VALUES ({next})")).await.unwrap();
-        next += 1;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let insert = |id| format!("INSERT INTO t (id) VALUES ({id})");
+    let next = running.write_until(is_believed, &client, 10, insert).await + 1;
     // 1. A transaction fixes its now() and writes nothing yet; no snapshot shows it. 2. Others commit, and the bound would rise
     // beyond that now(). 3. It writes, with an id above all of theirs, and commits.
     let patient = stage.client().await;
@@ -226,22 +218,16 @@ async fn cursors_of_any_type_and_keys_of_ones_own_choice() {
     let tables = ["by_uuid", "by_ulid", "by_date", "by_number"];
     let by_index = |log: &str, table: &str| {
         let object = format!("object=public.{table} ");
-        log.lines().any(|line| line.contains("stream=Index") && line.contains(&object))
+        log.lines().any(|line| is_believed(line) && line.contains(&object))
     };
-    let deadline = std::time::Instant::now() + Duration::from_secs(180);
-    let mut last = 50;
-    while !tables.iter().all(|table| by_index(&running.log(), table)) {
-        assert!(std::time::Instant::now() < deadline, "not all come by their cursors:\n{}", running.log());
-        last += 1;
-        client
-            .batch_execute(&format!(
+    let insert = |last| {
+        format!(
                 "INSERT INTO by_uuid VALUES (lpad(to_hex({last}), 32, '0')::uuid, {last}); INSERT INTO by_date VALUES ({last}, current_date, {last});
                  INSERT INTO by_ulid VALUES ('01ARZ3' || lpad('{last}', 20, '0'), {last}); INSERT INTO by_number VALUES ({last}.5, {last})"
-            ))
-            .await
-            .unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+            )
+    };
+    let all_are = |log: &str| tables.iter().all(|table| by_index(log, table));
+    let last = running.write_until(all_are, &client, 50, insert).await;
     let rows = usize::try_from(last).unwrap();
     let all: Vec<i64> = (1..=last).collect();
     let topics = tables.map(|table| stage.topic(table));
@@ -262,11 +248,9 @@ async fn a_pass_of_bulk_that_is_killed_goes_on_at_its_place() {
     client.batch_execute("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 3000000)").await.unwrap();
     stage.configure("tables.mode = 'bulk'");
     stage.settle();
-    let mut running = stage.run(&["--set", "poll.interval=1h"]);
+    let running = stage.run(&["--set", "poll.interval=1h"]);
     // A transaction is committed after a second.
-    running.await_log("committed partition");
-    let log = running.kill();
-    assert!(!log.contains("caught_up"), "the pass was over already:\n{log}");
+    running.kill_before("caught_up", 1);
     let log = stage.run_once();
     let found = log.lines().find(|line| line.contains("object found")).unwrap();
     assert!(found.contains("stored=true") && !found.contains("rows=0 "), "nothing was committed before: {found}");

@@ -1,8 +1,8 @@
 //! Nothing comes twice, whatever becomes of an object on its way.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use crate::modes::{column, is_believed};
 use crate::stage::{Stage, until};
 use crate::topic::{raw, records};
 
@@ -102,19 +102,10 @@ async fn a_first_poll_of_a_query_that_is_killed_goes_on_at_its_place() {
         "objects.q = { query = 'SELECT id, v FROM o', mode = 'incrementing', incrementing_column = 'id' }\n\
          tables.exclude = ['public.o']",
     );
-    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=1000"]);
-    running.await_log_of(2, "committed partition");
-    let log = running.kill();
-    assert!(!log.contains("caught_up"), "the poll was over already:\n{log}");
+    let running = stage.run(&["--set=kafka.transaction.timeout.ms=1000"]);
+    let log = running.kill_before("caught_up", 2);
     stage.run_once();
     assert_eq!(twice(&stage, &format!("{}.q", stage.name), ROWS), [], "{log}");
-}
-
-/// A topic's ids, each as often as it came.
-fn ids(stage: &Stage, topic: &str) -> Vec<i64> {
-    let mut ids: Vec<i64> = records(&stage.kafka, topic).iter().map(|record| record.long("id")).collect();
-    ids.sort_unstable();
-    ids
 }
 
 /// One table took another's name, which was let go: what was given up took back that it is another table now.
@@ -134,13 +125,13 @@ async fn a_table_that_takes_anothers_name_is_loaded_once() {
     running.await_log_of(2, "caught_up");
     client.batch_execute("BEGIN; ALTER TABLE t RENAME TO t_old; ALTER TABLE t_new RENAME TO t; COMMIT").await.unwrap();
     let topic = stage.topic("t");
-    until("the other table", || ids(&stage, &topic).len() >= 20);
+    until("the other table", || column(&stage, &topic, "id").len() >= 20);
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches("another table than before").count(), 1, "{log}");
     let log = stage.run_once();
     assert!(!log.contains("another table than before"), "{log}");
-    assert_eq!(ids(&stage, &topic), (1..=10).chain(101..=110).collect::<Vec<_>>());
+    assert_eq!(column(&stage, &topic, "id"), (1..=10).chain(101..=110).collect::<Vec<_>>());
 }
 
 /// A load began anew, as other rows were asked for; its first transaction was given up, and with it that it had begun anew.
@@ -161,13 +152,17 @@ async fn a_load_that_begins_anew_does_so_again_after_its_transaction_was_given_u
         format!("errors.tolerance = 'all'\nerrors.deadletterqueue.topic.name = '{dead}'\nobjects.t.table = 't'\n");
     stage.configure(&format!("{tolerant}objects.t.where = 'id <= 100'"));
     stage.run_once();
-    assert_eq!(ids(&stage, &stage.topic("t")).len(), 100);
+    assert_eq!(column(&stage, &stage.topic("t"), "id").len(), 100);
     stage.configure(&tolerant);
     let log = stage.run_once();
     assert!(log.contains("is loaded anew"), "{log}");
     let mut expected: Vec<i64> = (1..=100).chain(1..=3000).filter(|id| *id != 2000).collect();
     expected.sort_unstable();
-    assert!(ids(&stage, &stage.topic("t")) == expected, "{} rows: {log}", ids(&stage, &stage.topic("t")).len());
+    assert!(
+        column(&stage, &stage.topic("t"), "id") == expected,
+        "{} rows: {log}",
+        column(&stage, &stage.topic("t"), "id").len()
+    );
     assert_eq!(raw(&stage.kafka, &dead).len(), 1);
 }
 
@@ -189,10 +184,8 @@ async fn a_first_poll_of_a_query_whose_rows_share_a_moment_is_known_to_the_next_
          tables.exclude = ['public.o']",
     );
     let topic = format!("{}.q", stage.name);
-    let mut running = stage.run(&["--set=kafka.transaction.timeout.ms=1000"]);
-    running.await_log_of(2, "committed partition");
-    let log = running.kill();
-    assert!(!log.contains("caught_up"), "the poll was over already:\n{log}");
+    let running = stage.run(&["--set=kafka.transaction.timeout.ms=1000"]);
+    let log = running.kill_before("caught_up", 2);
     // Killed, and stopped in good order.
     stage.run_once();
     stage.run_once();
@@ -220,7 +213,7 @@ async fn a_view_that_is_gone_for_a_moment_goes_on_where_it_was() {
     client.batch_execute("ALTER VIEW w RENAME TO v").await.unwrap();
     running.await_log_of(2, "object found object=public.v");
     client.batch_execute("INSERT INTO o VALUES (501)").await.unwrap();
-    until("the new row", || ids(&stage, &stage.topic("v")).contains(&501));
+    until("the new row", || column(&stage, &stage.topic("v"), "id").contains(&501));
     let (code, log) = running.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(twice(&stage, &stage.topic("v"), 501), [], "{log}");
@@ -245,7 +238,7 @@ async fn rows_of_a_query_are_known_again_under_another_schema() {
     client.batch_execute("ALTER TYPE mood ADD VALUE 'bad'; INSERT INTO o VALUES (11, 'good')").await.unwrap();
     client.batch_execute("INSERT INTO o VALUES (12, 'bad')").await.unwrap();
     stage.run_once();
-    assert_eq!(ids(&stage, &format!("{}.q", stage.name)), (1..=12).collect::<Vec<_>>());
+    assert_eq!(column(&stage, &format!("{}.q", stage.name), "id"), (1..=12).collect::<Vec<_>>());
 }
 
 /// What was too much for one statement by the index was read in chunks, and by the index again after a restart.
@@ -261,14 +254,8 @@ async fn what_a_cursor_reads_in_chunks_goes_on_at_its_chunk_after_a_kill() {
     stage.configure("tables.mode = 'incrementing'\ntables.incrementing_column = 'id'");
     let mut running = stage.run(&["--set=sweep.interval=10m"]);
     running.await_log("caught_up");
-    let mut rows = 10;
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    while !running.log().contains("stream=Index") {
-        assert!(std::time::Instant::now() < deadline, "nothing comes by the index:\n{}", running.log());
-        rows += 1;
-        client.batch_execute(&format!("INSERT INTO t VALUES ({rows})")).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let insert = |id| format!("INSERT INTO t VALUES ({id})");
+    let rows = running.write_until(is_believed, &client, 10, insert).await;
     running.stop();
     client
         .batch_execute(&format!("INSERT INTO t SELECT {rows} + i, md5(i::text) FROM generate_series(1, {MORE}) i"))
@@ -277,9 +264,7 @@ async fn what_a_cursor_reads_in_chunks_goes_on_at_its_chunk_after_a_kill() {
     stage.settle();
     let mut running = stage.run(&["--set=sweep.interval=10m", "--set=kafka.transaction.timeout.ms=1000"]);
     running.await_log("too much for one transaction");
-    running.await_log_of(2, "committed partition");
-    let log = running.kill();
-    assert!(!log.contains("delta object"), "it was over already:\n{log}");
+    let log = running.kill_before("delta object", 2);
     stage.run_once();
-    assert_eq!(twice(&stage, &stage.topic("t"), rows + MORE), [], "{log}");
+    assert_eq!(twice(&stage, &stage.topic("t"), usize::try_from(rows).unwrap() + MORE), [], "{log}");
 }

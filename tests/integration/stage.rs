@@ -200,6 +200,32 @@ impl Running {
         self.log()
     }
 
+    /// SIGKILL once it has committed so often; the log must not tell of the end of what it was at.
+    pub fn kill_before(mut self, end: &str, commits: usize) -> String {
+        self.await_log_of(commits, "committed partition");
+        let log = self.kill();
+        assert!(!log.contains(end), "it was over already:\n{log}");
+        log
+    }
+
+    /// Writes a row after the other, each by its number behind `last`, until the log is as it is waited for; the last one's.
+    pub async fn write_until(
+        &self,
+        has_come: impl Fn(&str) -> bool,
+        client: &Client,
+        mut last: i64,
+        insert: impl Fn(i64) -> String,
+    ) -> i64 {
+        let started = Instant::now();
+        while !has_come(&self.log()) {
+            assert!(started.elapsed() < PATIENCE, "it does not come:\n{}", self.log());
+            last += 1;
+            client.batch_execute(&insert(last)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        last
+    }
+
     /// SIGTERM, and its exit code.
     pub fn stop(mut self) -> (Option<i32>, String) {
         self.signal(libc::SIGTERM);
