@@ -32,7 +32,7 @@ pub struct LookingBack {
     polls: [Poll; 2],
     lookbacks: [Lookback; 2],
     texts: [bool; 2],
-    columns: usize,
+    cursor: QueryCursor,
     /// The server's clock in microseconds, where it writes the cursor.
     now: Option<i128>,
     name: String,
@@ -128,15 +128,14 @@ impl LookingBack {
     pub fn new(
         delivered: Delivered,
         polling: &Polling,
-        cursor: &Cursor,
-        description: &Description,
+        cursor: QueryCursor,
+        texts: [bool; 2],
         now: Option<i128>,
         name: String,
     ) -> Self {
         /// A day in microseconds: rows of one day share a date, and come as late as those of an instant.
         const DAY: i128 = 86_400_000_000;
-        let clock = query_cursor(cursor, description).clock;
-        let within = if clock == Clock::Date { DAY } else { 0 };
+        let within = if cursor.clock == Clock::Date { DAY } else { 0 };
         let back = i128::try_from(polling.lookback.as_micros()).unwrap_or(i128::MAX);
         let micros = Lookback::Micros(back.saturating_add(within));
         let rows = Lookback::Rows(usize::try_from(polling.lookback_ids).unwrap_or(usize::MAX));
@@ -144,23 +143,28 @@ impl LookingBack {
             polls: [delivered.streams[0].poll(), delivered.streams[1].poll()],
             delivered,
             lookbacks: [if cursor.timestamp.is_some() { micros } else { rows }, rows],
-            texts: texts(cursor, description),
-            columns: cursor.columns().count(),
+            texts,
+            cursor,
             now,
             name,
             last: None,
         }
     }
 
-    /// How many fields lead each row.
+    /// The fields that lead each row, as SQL.
+    pub fn leading(&self) -> String {
+        self.cursor.leading()
+    }
+
+    /// How many they are.
     pub fn columns(&self) -> usize {
-        self.columns
+        self.cursor.columns()
     }
 
     /// Which rows to ask for, and in which order.
-    pub fn conditions(&self, cursor: &Cursor, description: &Description) -> String {
+    pub fn conditions(&self) -> String {
         let [first, second] = self.delivered.position_keys();
-        sql::query_conditions(&query_cursor(cursor, description), first, second)
+        sql::query_conditions(&self.cursor, first, second)
     }
 
     /// Meets a row, by what leads it, the marker of what was not read of it, and its other fields as PostgreSQL sent them (a
@@ -194,7 +198,7 @@ impl LookingBack {
         let field = |at: usize| leading.get(at).copied().flatten();
         let (stream, bytes) = match (field(0), field(1)) {
             (Some(first), _) => (0, first),
-            (None, Some(second)) if self.columns == 2 => (1, second),
+            (None, Some(second)) if self.columns() == 2 => (1, second),
             _ => {
                 return Err(Error::new(Kind::Row, "a row of the query has no cursor: its column is NULL")
                     .object(&self.name)

@@ -57,6 +57,16 @@ struct Closing {
     bytes: u64,
 }
 
+/// A topic that Kafka takes no records for.
+pub struct Refusal {
+    /// The topic.
+    pub topic: String,
+    /// Whether it is the dead-letter topic.
+    pub of_letters: bool,
+    /// The objects that write to it; of the dead-letter topic, those with letters in the transaction.
+    pub objects: Vec<TableName>,
+}
+
 /// What commits brought Kafka.
 #[derive(Default)]
 pub struct Committed {
@@ -185,7 +195,7 @@ impl Owner {
             Ok(stored) => (stored, None),
             Err(error) => (None, Some(error)),
         };
-        let buckets = self.buckets(&key);
+        let buckets = kafka::buckets(&self.stored, &key);
         let mut object = Object::new(choice, key, stored, fresh);
         object.buckets = buckets;
         object.failed = unreadable.or(object.failed);
@@ -243,15 +253,6 @@ impl Owner {
         })
     }
 
-    /// The buckets of rows that a query has delivered: stream, number, JSON.
-    fn buckets(&self, key: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
-        let bucket = |(stored, value): (&Vec<u8>, &Vec<u8>)| {
-            let (object, stream, number) = kafka::bucket_of(stored)?;
-            (object == key).then(|| (stream, number, value.clone()))
-        };
-        self.stored.iter().filter_map(bucket).collect()
-    }
-
     /// Begins the transaction with its first record.
     pub fn begin_once(&mut self) -> Result<()> {
         if self.open.is_none() {
@@ -282,16 +283,18 @@ impl Owner {
         self.open.is_some() || self.objects.values().any(Object::is_dirty)
     }
 
-    /// The objects for whose sake Kafka refuses the transaction, if it refuses a topic of theirs; if it refuses the dead-letter
-    /// topic, those with letters in it.
-    pub fn refused(&self, letters: Option<&str>) -> Vec<TableName> {
-        let Some((topic, _)) = self.producer.refusal() else { return Vec::new() };
+    /// For whose sake Kafka refuses the transaction, if it is for some objects' alone: `letters` is the dead-letter topic.
+    pub fn refusal(&self, letters: Option<&str>) -> Option<Refusal> {
+        let (topic, _) = self.producer.refusal()?;
+        let of_letters = letters == Some(topic.as_str());
         let closing = self.objects.values().any(|object| object.committing.is_some());
-        let is_meant = |object: &&Object| match letters {
-            Some(letters) if letters == topic => object.has_letters(closing),
-            _ => object.topic == topic,
+        let is_meant = |object: &&Object| match of_letters {
+            true => object.has_letters(closing),
+            false => object.topic == topic,
         };
-        self.objects.values().filter(is_meant).map(|object| object.name.clone()).collect()
+        let objects: Vec<TableName> =
+            self.objects.values().filter(is_meant).map(|object| object.name.clone()).collect();
+        (!objects.is_empty()).then_some(Refusal { topic, of_letters, objects })
     }
 
     /// A query's cursor has come so far: stored with the rows delivered up to here.

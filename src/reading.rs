@@ -41,7 +41,7 @@ pub struct Reading<'a> {
     /// What becomes of rows that do not fit.
     pub unfit: Unfit,
     /// What the object's progress counts already: with what was committed in between.
-    pub counted: Counted,
+    pub counted: Tally,
 }
 
 /// The transactions whose rows are read ahead of the settled window.
@@ -65,7 +65,7 @@ impl Ahead {
 
 /// Rows and bytes delivered, and rows that went to the dead-letter topic.
 #[derive(Default)]
-pub struct Counted {
+pub struct Tally {
     rows: u64,
     bytes: u64,
     letters: u64,
@@ -143,10 +143,7 @@ impl Reading<'_> {
                     return Err(Error::new(Kind::Stalled, "the chunk has too many rows for the dead-letter topic"));
                 }
                 if self.between && owner.is_full() {
-                    if !batch.is_empty() {
-                        self.hand_over(owner, batch, &mut waited)?;
-                    }
-                    self.commit(owner, rows, bytes)?;
+                    self.commit(owner, batch, &mut waited, rows, bytes)?;
                 }
                 continue;
             }
@@ -155,7 +152,7 @@ impl Reading<'_> {
             if batch.is_full() || self.headers.is_some() {
                 self.hand_over(owner, batch, &mut waited)?;
                 if self.between && owner.is_full() {
-                    self.commit(owner, rows, bytes)?;
+                    self.commit(owner, batch, &mut waited, rows, bytes)?;
                 }
                 let too_much = started.elapsed() > longest || bytes > 2 * CHUNK_BYTES;
                 if too_much && self.can_shrink {
@@ -163,9 +160,7 @@ impl Reading<'_> {
                 }
             }
         }
-        if !batch.is_empty() {
-            self.hand_over(owner, batch, &mut waited)?;
-        }
+        self.hand_over(owner, batch, &mut waited)?;
         owner.bytes += bytes - self.counted.bytes;
         self.post(connection, plan, owner, &mut waited).await?;
         Ok((rows, bytes))
@@ -186,17 +181,20 @@ impl Reading<'_> {
         let longest = crate::poll::target(owner.producer.transaction_timeout());
         match tokio::time::timeout(longest.saturating_sub(open), tuples.ready()).await {
             Ok(ready) => ready,
-            Err(_) => {
-                if !batch.is_empty() {
-                    self.hand_over(owner, batch, waited)?;
-                }
-                self.commit(owner, rows, bytes)
-            }
+            Err(_) => self.commit(owner, batch, waited, rows, bytes),
         }
     }
 
-    /// Commits what was handed over so far, with how far it has come.
-    fn commit(&mut self, owner: &mut Owner, rows: u64, bytes: u64) -> Result<()> {
+    /// Commits what was read so far, with how far it has come.
+    fn commit(
+        &mut self,
+        owner: &mut Owner,
+        batch: &mut Batch,
+        waited: &mut Duration,
+        rows: u64,
+        bytes: u64,
+    ) -> Result<()> {
+        self.hand_over(owner, batch, waited)?;
         owner.bytes += bytes - self.counted.bytes;
         if let Some(object) = owner.objects.get_mut(&self.object) {
             self.count(object, rows, bytes);
@@ -210,7 +208,7 @@ impl Reading<'_> {
 
     /// Brings the object's progress up to so many rows and bytes of this COPY.
     pub fn count(&mut self, object: &mut Object, rows: u64, bytes: u64) {
-        let now = Counted { rows, bytes, letters: self.unfit.letters };
+        let now = Tally { rows, bytes, letters: self.unfit.letters };
         let before = std::mem::replace(&mut self.counted, now);
         object.count(rows - before.rows, bytes - before.bytes, self.unfit.letters - before.letters);
     }
@@ -242,9 +240,7 @@ impl Reading<'_> {
                 Ok(size)
             })?;
             if let Some(cut) = cut {
-                if !batch.is_empty() {
-                    self.hand_over(owner, batch, waited)?;
-                }
+                self.hand_over(owner, batch, waited)?;
                 let (key, value) = batch.buffers();
                 plan.encoder.encode(&cut.tuple, key, value)?;
                 let size = batch.finish();
@@ -319,7 +315,11 @@ impl Reading<'_> {
         self.send(owner, self.unfit.topic(), &mut batch, Some(&headers), waited)
     }
 
+    /// Hands the batch over, if it has any rows.
     fn hand_over(&self, owner: &mut Owner, batch: &mut Batch, waited: &mut Duration) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let headers = self.headers.as_ref().map(|headers| &headers.current[..]);
         self.send(owner, &self.topic, batch, headers, waited)
     }

@@ -17,6 +17,6 @@ pub use batch::Batch;
 pub use claim::Claim;
 pub use letters::{Found, await_end, read_to_end};
 pub use murmur2::partition as murmur2_partition;
-pub use offsets::{OffsetsTopic, Stored, Waiting, bucket_key, bucket_of, key};
+pub use offsets::{OffsetsTopic, Stored, Waiting, bucket_key, bucket_of, buckets, key};
 pub use producer::{Append, Commit, OffsetRecord, Producer};
 pub use topics::{Admin, Seen};

@@ -71,6 +71,15 @@ pub fn bucket_of(key: &[u8]) -> Option<(Vec<u8>, usize, u64)> {
     Some((encode_key(connector, field), stream.parse().ok()?, number.parse().ok()?))
 }
 
+/// The buckets of an object among what is stored: stream, number, JSON.
+pub fn buckets(stored: &BTreeMap<Vec<u8>, Vec<u8>>, object: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
+    let bucket = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+        let (of, stream, number) = bucket_of(key)?;
+        (of == object).then(|| (stream, number, value.clone()))
+    };
+    stored.iter().filter_map(bucket).collect()
+}
+
 pub(super) fn encode_key(connector: &str, partition: Map<String, Value>) -> Vec<u8> {
     Value::Array(vec![connector.into(), Value::Object(partition)]).to_string().into_bytes()
 }

@@ -25,8 +25,7 @@ impl Object {
             self.pending.begin_sweep(&self.leaves(), moment, clock.as_second());
         } else {
             // A sweep that had opened no file before the last stop begins anew; and one of a partition that came meanwhile.
-            let is_read = |oid: &u32| self.pending.leaves.get(oid).is_some_and(|leaf| leaf.floor > 0);
-            let of_pass: Vec<u32> = present.into_iter().filter(|oid| !is_read(oid)).collect();
+            let of_pass: Vec<u32> = present.into_iter().filter(|oid| self.pending.floor([*oid]) == 0).collect();
             self.pending.begin_sweep(&of_pass, moment, clock.as_second());
         }
         self.next().is_some()

@@ -157,7 +157,8 @@ pub fn source(table: &FoundTable, leaf: &FoundLeaf, lock: bool) -> Source {
         leaf: leaf.oid,
         leaf_name: leaf.name.clone(),
         tree: false,
-        through_root: (!leaf.granted).then(|| leaf.constraint.clone().unwrap_or_else(|| "true".to_owned())),
+        through_root: !leaf.granted,
+        constraint: leaf.constraint.clone(),
         lock,
     }
 }
@@ -170,7 +171,8 @@ pub fn whole(table: &FoundTable, lock: bool) -> Option<Source> {
         leaf: table.oid,
         leaf_name: table.name.clone(),
         tree: table.kind == 'p',
-        through_root: None,
+        through_root: false,
+        constraint: None,
         lock,
     })
 }

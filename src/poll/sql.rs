@@ -157,8 +157,11 @@ pub struct Source {
     pub leaf: u32,
     /// Its name.
     pub leaf_name: TableName,
-    /// Read through the root, as only that is granted: the leaf's partition constraint makes it that leaf's TID range scan.
-    pub through_root: Option<String>,
+    /// Read through the root, as only that is granted.
+    pub through_root: bool,
+    /// What makes rows those of the leaf then, as SQL: the partition's constraint, which makes it that leaf's TID range scan.
+    /// None: only that they lie there.
+    pub constraint: Option<String>,
     /// All leaves of a partitioned table in one statement, read through its root.
     pub tree: bool,
     /// Whether LOCK TABLE is granted; without it (column grants) the file is looked at again after the COPY.
@@ -184,9 +187,9 @@ pub fn head(source: &Source, window: Window) -> String {
 
 /// What keeps the table as it is, where that is granted.
 fn lock(source: &Source) -> Option<String> {
-    let table = match &source.through_root {
-        None if !source.tree => format!("ONLY {}", source.leaf_name.quoted()),
-        _ => source.root_name.quoted(),
+    let table = match source.through_root || source.tree {
+        false => format!("ONLY {}", source.leaf_name.quoted()),
+        true => source.root_name.quoted(),
     };
     source.lock.then(|| format!("LOCK TABLE {table} IN ACCESS SHARE MODE"))
 }
@@ -230,9 +233,9 @@ pub fn join(exported: &str, source: &Source, window: Window) -> String {
 /// A leaf that is read through its root has to be a partition of that still, and by its name; and its constraint is what it is
 /// now: a row that went to the default partition, as its own had just been detached, lies in no range known before.
 fn place(source: &Source) -> String {
-    let (within, constraint) = match &source.through_root {
-        None => (String::new(), "NULL".to_owned()),
-        Some(_) => (
+    let (within, constraint) = match source.through_root {
+        false => (String::new(), "NULL".to_owned()),
+        true => (
             format!(
                 " AND pg_catalog.to_regclass({name})::pg_catalog.oid = {root} \
                   AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) AS a WHERE a.relid = {root}::pg_catalog.oid)",
@@ -314,12 +317,16 @@ pub fn copy(source: &Source, columns: &str, conditions: &str) -> String {
 
 /// Where a source's rows are selected from, and the beginning of the condition that makes them its own.
 fn rows_of(source: &Source) -> (String, String) {
-    match &source.through_root {
-        None if source.tree => (source.root_name.quoted(), String::new()),
-        None => (format!("ONLY {}", source.leaf_name.quoted()), String::new()),
-        Some(constraint) => {
-            (source.root_name.quoted(), format!("tableoid = {}::pg_catalog.oid AND ({constraint}) AND ", source.leaf))
-        }
+    if source.through_root {
+        let constraint = source.constraint.as_deref().unwrap_or("true");
+        return (
+            source.root_name.quoted(),
+            format!("tableoid = {}::pg_catalog.oid AND ({constraint}) AND ", source.leaf),
+        );
+    }
+    match source.tree {
+        true => (source.root_name.quoted(), String::new()),
+        false => (format!("ONLY {}", source.leaf_name.quoted()), String::new()),
     }
 }
 
@@ -426,7 +433,8 @@ mod tests {
             root_name: name.clone(),
             leaf: 7,
             leaf_name: name,
-            through_root: None,
+            through_root: false,
+            constraint: None,
             tree: false,
             lock: true,
         }
@@ -461,7 +469,8 @@ mod tests {
         let leaf = Source {
             leaf: 9,
             leaf_name: TableName::new("public", "orders_1"),
-            through_root: Some("(id IS NOT NULL) AND (id < 10)".into()),
+            through_root: true,
+            constraint: Some("(id IS NOT NULL) AND (id < 10)".into()),
             ..source()
         };
         let sql = copy(&leaf, "\"id\"", "true");

@@ -46,15 +46,8 @@ pub struct Place {
     pub blocks: u32,
     /// The OID behind the name; 0: none, or no partition of its root any more where it is read through that.
     pub oid: u32,
-    /// What makes rows those of this leaf, as SQL, where it is read through its root; none: nothing but being there.
+    /// What [`Source::constraint`](crate::poll::sql::Source) is now.
     pub constraint: Option<String>,
-}
-
-impl Place {
-    /// The condition for rows of this leaf, read through its root.
-    pub fn within(&self) -> String {
-        self.constraint.clone().unwrap_or_else(|| "true".to_owned())
-    }
 }
 
 /// The oldest version whose functions are all there: `pg_current_snapshot` and friends are older, TID range scans are not.

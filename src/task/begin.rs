@@ -132,7 +132,7 @@ impl Task {
             }
             let load = object.is_loading();
             let leaves = object.leaves();
-            let anew = leaves.iter().all(|leaf| object.pending.leaves.get(leaf).is_none_or(|leaf| leaf.floor == 0));
+            let anew = leaves.iter().all(|leaf| object.pending.floor([*leaf]) == 0);
             let begun = !unchanged && object.pending.begin_sweep(&leaves, moment, clock.as_second());
             if anew && begun {
                 // The load takes every row: the first sweep is due an interval after it. One of a new partition does not.
@@ -166,13 +166,12 @@ fn is_whole(object: &Object, values: &Values) -> bool {
 /// enough for one statement, and an id is told from that of a frozen row 2^32 ids ago.
 fn may_read_ahead(object: &Object, moment: &Moment) -> bool {
     let snapshot = moment.snapshot;
-    let floor = |leaf: &u32| object.pending.leaves.get(leaf).map_or(0, |leaf| leaf.floor);
     let leaves = object.leaves();
     snapshot.xmin < snapshot.xmax
         && snapshot.xmax < 1 << 32
         && object.room_ahead() > 0
         && object.last_read < SHORT
         && !leaves.is_empty()
-        && leaves.iter().all(|leaf| floor(leaf) == snapshot.xmin)
+        && leaves.iter().all(|leaf| object.pending.floor([*leaf]) == snapshot.xmin)
         && object.not_ahead_of != snapshot.xmin
 }

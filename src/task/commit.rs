@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Task;
 use crate::object::Plan;
-use crate::owner::Owner;
+use crate::owner::{Owner, Refusal};
 use crate::{Error, Kind, Result};
 
 /// Windows in which nothing was found are stored with the next rows, at the end, or after this long.
@@ -66,7 +66,7 @@ impl Task {
     /// Whether a transaction was refused for the sake of some objects alone.
     pub(super) fn is_refused(&self, partition: i32) -> bool {
         let letters = self.shared.config.errors.topic.as_deref();
-        self.owners.get(&partition).is_some_and(|owner| !owner.refused(letters).is_empty())
+        self.owners.get(&partition).is_some_and(|owner| owner.refusal(letters).is_some())
     }
 
     /// A transaction was refused: for the sake of one topic, and then the objects fail alone that write to it, or altogether.
@@ -74,17 +74,16 @@ impl Task {
         let config = &self.shared.config;
         let letters = config.errors.topic.as_deref();
         let Some(owner) = self.owners.get_mut(&partition) else { return Err(error) };
-        let refused = owner.refused(letters);
-        if refused.is_empty() {
+        let Some(Refusal { topic, of_letters, objects }) = owner.refusal(letters) else {
             return Err(self.shared.name_successor(partition, error));
-        }
-        for name in refused {
-            let (Some((topic, why)), Some(object)) = (owner.producer.refusal(), owner.objects.get_mut(&name)) else {
+        };
+        let taken = self.shared.admin.largest(&config.kafka, &topic)?;
+        let largest = |plan: &Plan| if of_letters { plan.largest_letter } else { plan.largest };
+        for name in objects {
+            let (Some((_, why)), Some(object)) = (owner.producer.refusal(), owner.objects.get_mut(&name)) else {
                 continue;
             };
-            let of_letters = letters == Some(topic.as_str());
-            let largest = |plan: &Plan| if of_letters { plan.largest_letter } else { plan.largest };
-            if self.shared.admin.largest(&config.kafka, &topic)? < object.plan.as_ref().map_or(0, largest) {
+            if taken < object.plan.as_ref().map_or(0, largest) {
                 tracing::warn!(object = %name, topic, "the topic takes less than it did: its rows are judged anew");
                 object.plan = None;
                 continue;

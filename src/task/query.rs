@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::{Task, gone};
 use crate::headers::Headers;
 use crate::lead::Lead;
-use crate::lookback::{LookingBack, query_cursor};
+use crate::lookback::{LookingBack, query_cursor, texts};
 use crate::object::Plan;
 use crate::poll::{Stream, TableName, Window, Work, sql};
-use crate::reading::{Counted, Reading};
+use crate::reading::{Reading, Tally};
 use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
 
@@ -64,10 +64,9 @@ impl Task {
                 let of_query = query_cursor(cursor, &plan.description);
                 let now = connection.clock_micros(of_query.clock, object.polling.timezone.as_deref()).await?;
                 let delivered = object.restore_delivered(cursor, &plan.description)?;
-                let back =
-                    LookingBack::new(delivered, &object.polling, cursor, &plan.description, now, name.to_string());
-                let columns = format!("{}, {selected}", of_query.leading());
-                (columns, back.conditions(cursor, &plan.description), Some(back))
+                let texts = texts(cursor, &plan.description);
+                let back = LookingBack::new(delivered, &object.polling, of_query, texts, now, name.to_string());
+                (format!("{}, {selected}", back.leading()), back.conditions(), Some(back))
             }
         };
         let copy = match lead.count() {
@@ -85,7 +84,7 @@ impl Task {
             ahead: None,
             between: true,
             unfit: Unfit::new(&shared.config, object),
-            counted: Counted::default(),
+            counted: Tally::default(),
         };
         // So that a restart of the server is told from another server: what was delivered stays delivered, also of a poll that
         // is broken off.

@@ -11,7 +11,7 @@ use crate::lead::Lead;
 use crate::object::{Next, Object, Plan};
 use crate::poll::{Guard, Sight, Stream, TableName, Work, sql};
 use crate::postgres::{Connection, Head, Rows};
-use crate::reading::{Ahead, Counted, Reading};
+use crate::reading::{Ahead, Reading, Tally};
 use crate::unfit::Unfit;
 use crate::{Error, Kind, Result};
 
@@ -49,10 +49,8 @@ impl Task {
         if head.place.oid != source.leaf {
             return Err(Error::new(Kind::Changed, format!("{} is another table now", source.leaf_name)));
         }
-        if source.through_root.is_some() {
-            // What the catalog showed last may have changed since, and now the lock holds it still.
-            source.through_root = Some(head.place.within());
-        }
+        // What the catalog showed last may have changed since, and now the lock holds it still.
+        source.constraint.clone_from(&head.place.constraint);
         if !in_sight(&connection, object, &work, &head).await? {
             self.connection = Some(connection);
             return Ok(Duration::ZERO);
@@ -143,7 +141,7 @@ impl Task {
             // A pass of bulk that is broken off begins its closing anew.
             between: work.stream == Stream::Closing,
             unfit: Unfit::new(&shared.config, object).of_table(&source, work.window),
-            counted: Counted::default(),
+            counted: Tally::default(),
         };
         let mut plan = object.plan.take().ok_or_else(|| gone(name))?;
         let before = owner.filled();

@@ -19,7 +19,7 @@ use crate::owner::Owner;
 use crate::poll::sql::{self, Source};
 use crate::poll::{Choice, Reading as Read, Watermark, Window, whole};
 use crate::postgres::Connection;
-use crate::reading::{Counted, Reading};
+use crate::reading::{Reading, Tally};
 use crate::unfit::Unfit;
 use crate::worker::{self, Shared};
 use crate::{Error, Kind, Result};
@@ -43,19 +43,9 @@ struct Replay {
     connection: Connection,
     /// Of a table; open in the connection's transaction.
     source: Option<Source>,
-    /// Of a query with a cursor: its next poll.
-    next_poll: Option<NextPoll>,
+    /// Of a query with a cursor: its next poll, as Kafka has its progress now.
+    next_poll: Option<LookingBack>,
     batch: Batch,
-}
-
-/// What the next poll of a query with a cursor will do, as Kafka has its progress now.
-struct NextPoll {
-    /// The condition on the rows that it reads again.
-    conditions: String,
-    /// What leads its rows.
-    leading: String,
-    /// What it knows of them.
-    back: LookingBack,
 }
 
 /// Object by object. What was sent before an error stays sent, and is marked.
@@ -91,19 +81,14 @@ pub async fn replay<'a>(config: &Config, stored: &StoredProgress, letters: &'a [
         // And what was read of the rows is as it was before.
         replay.reopen().await?;
         for found in of_object {
-            let text = match now.iter().find(|now| now.name == found.name) {
-                Some(Found { done: None, letter, .. }) => {
-                    told.push(replay.letter(found, letter).await?);
-                    continue;
-                }
+            told.push(match now.iter().find(|now| now.name == found.name) {
+                Some(Found { done: None, letter, .. }) => replay.letter(found, letter).await?,
                 Some(Found { done: Some(done), .. }) => {
                     let text = format!("was {} at {} already", done.done.word(), done.at);
-                    told.push(Told { found, outcome: Some(done.done), text });
-                    continue;
+                    Told { found, outcome: Some(done.done), text }
                 }
-                None => "stays: its letter is not there any more".to_owned(),
-            };
-            told.push(Told { found, outcome: None, text });
+                None => Told { found, outcome: None, text: "stays: its letter is not there any more".into() },
+            });
         }
         replay.commit()?;
     }
@@ -196,21 +181,22 @@ impl Replay {
     }
 
     /// The statement that reads the row as it is; or what is to be said instead.
-    async fn copy(&mut self, letter: &Letter) -> Result<Result<String, (Option<Outcome>, String)>> {
+    async fn copy(&self, letter: &Letter) -> Result<Result<String, (Option<Outcome>, String)>> {
         let key = letter.key.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
         let has_key = !letter.key.is_empty();
         let guard = self.plan.guard.as_ref();
         let columns = self.lead().select() + guard.map_or(self.plan.encoder.select_list(), |guard| &guard.columns);
-        let Some(source) = self.source.clone() else {
+        let Some(source) = &self.source else {
             if !has_key {
                 let text = "stays: a query's row without a key cannot be found again; message.key.columns gives it one";
                 return Ok(Err((None, text.into())));
             }
-            let (query, key) = (self.object.query.clone().unwrap_or_default(), sql::at_key(key));
-            return match self.is_not_to_be_sent(letter, &query, &key, &columns).await? {
-                Some(told) => Ok(Err(told)),
-                None => Ok(Ok(sql::copy_query_once(&query, &columns, &format!(" WHERE {key}")))),
-            };
+            let (query, key) = (self.object.query.as_deref().unwrap_or_default(), sql::at_key(key));
+            return Ok(match self.judge(letter, query, &key, &columns).await? {
+                Verdict::Send => Ok(sql::copy_query_once(query, &columns, &format!(" WHERE {key}"))),
+                Verdict::Stays(text) => Err((None, text.into())),
+                Verdict::Superseded => Err((Some(Outcome::Superseded), CHANGED.into())),
+            });
         };
         let Some((table, ctid, xmin)) = letter.version_of_row() else {
             return Ok(Err((None, "stays: it does not tell where its row is".into())));
@@ -220,58 +206,47 @@ impl Replay {
         if let Some(filter) = &self.object.polling.shape.filter {
             condition = format!("{condition} AND (\n{filter}\n)");
         }
-        let versions = self.connection.versions(&sql::versions(&source, &condition)).await?;
+        let versions = self.connection.versions(&sql::versions(source, &condition)).await?;
         match versions.iter().filter(|version| **version == xmin).count() {
-            1 => Ok(Ok(sql::copy(&source, &columns, &format!("{condition} AND xmin = '{xmin}'::pg_catalog.xid")))),
+            1 => Ok(Ok(sql::copy(source, &columns, &format!("{condition} AND xmin = '{xmin}'::pg_catalog.xid")))),
             0 if versions.is_empty() || !has_key => Ok(Err((None, GONE.into()))),
             0 => Ok(Err((Some(Outcome::Superseded), CHANGED.into()))),
             count => Ok(Err((None, format!("stays: {count} rows have its key")))),
         }
     }
 
-    /// Why a query's row is not to be sent, if so. A query has no versions: its row is the letter's as long as it is the only one
-    /// with its key and its text is the letter's.
-    async fn is_not_to_be_sent(
-        &mut self,
-        letter: &Letter,
-        query: &str,
-        key: &str,
-        columns: &str,
-    ) -> Result<Option<(Option<Outcome>, String)>> {
-        let stays = |text: &str| Ok(Some((None, format!("stays: {text}"))));
+    /// A query has no versions: its row is the letter's as long as it is the only one with its key and its text is the letter's.
+    async fn judge(&self, letter: &Letter, query: &str, key: &str, columns: &str) -> Result<Verdict> {
         let row = self.plan.row_text();
         let rows = self.connection.texts(&sql::query_rows(query, &row, "", key)).await?;
         let is_still = match &rows[..] {
-            [] => return Ok(Some((None, GONE.into()))),
+            [] => return Ok(Verdict::Stays(GONE)),
             [row] => letter.is_still(row),
-            _ => return stays("several rows have its key"),
+            _ => return Ok(Verdict::Stays("stays: several rows have its key")),
         };
         let Some(is_still) = is_still else {
-            return stays("the letter does not have its row, so nobody can tell whether that is as it was");
+            let text = "stays: the letter does not have its row, so nobody can tell whether that is as it was";
+            return Ok(Verdict::Stays(text));
         };
         let again = match &self.next_poll {
-            Some(NextPoll { conditions, .. }) => {
-                !self.connection.texts(&sql::query_rows(query, &row, conditions, key)).await?.is_empty()
+            Some(back) => {
+                !self.connection.texts(&sql::query_rows(query, &row, &back.conditions(), key)).await?.is_empty()
             }
             // A pass of bulk reads all there is.
             None => !is_still,
         };
-        let known = if is_still && again { self.known(query, key, columns).await? } else { None };
-        match verdict(is_still, again, known) {
-            Verdict::Send if known.is_none() && letter.is_of_unread() => stays(
-                "its row was too large to be read, and whether a poll has sent it since nobody can tell; `errors skip` closes the letter",
-            ),
-            Verdict::Send => Ok(None),
-            Verdict::Stays(text) => stays(text),
-            Verdict::Superseded => Ok(Some((Some(Outcome::Superseded), CHANGED.into()))),
-        }
+        let known = match &self.next_poll {
+            Some(back) if is_still && again => self.known(back, query, key, columns).await?,
+            _ => None,
+        };
+        Ok(verdict(is_still, again, known, letter.is_of_unread()))
     }
 
     /// What the query's next poll knows the row with this key as.
-    async fn known(&mut self, query: &str, key: &str, columns: &str) -> Result<Option<Known>> {
+    async fn known(&self, back: &LookingBack, query: &str, key: &str, columns: &str) -> Result<Option<Known>> {
         let lead = self.lead();
-        let Some(NextPoll { leading, back, .. }) = &self.next_poll else { return Ok(None) };
-        let copy = sql::copy_query_once(query, &format!("{leading}, {columns}"), &format!(" WHERE {key}"));
+        let columns = format!("{}, {columns}", back.leading());
+        let copy = sql::copy_query_once(query, &columns, &format!(" WHERE {key}"));
         let mut tuples = self.connection.copy(&copy).await?;
         let mut known = None;
         while let Some(tuple) = tuples.next().await? {
@@ -309,7 +284,7 @@ impl Replay {
                 Some(source) => unfit.of_table(source, window),
                 None => unfit,
             },
-            counted: Counted::default(),
+            counted: Tally::default(),
         };
         let tuples = self.connection.copy(copy).await?;
         let read = reading.read(&self.connection, tuples, &mut self.plan, &mut self.owner, &mut self.batch).await?;
@@ -330,42 +305,38 @@ enum Verdict {
 }
 
 /// `is_still`: the row is the letter's as it was. `again`: the query's next poll reads it again, and has it `known` as what it
-/// was delivered as.
-fn verdict(is_still: bool, again: bool, known: Option<Known>) -> Verdict {
+/// was delivered as. `unread`: it was too large to be read, and a poll may have it under another hash.
+fn verdict(is_still: bool, again: bool, known: Option<Known>, unread: bool) -> Verdict {
     match (is_still, again, known) {
         (_, _, Some(Known::Sent)) | (false, true, _) => Verdict::Superseded,
-        (true, true, None) => Verdict::Stays("the query's next poll sends its row, if that can go now"),
-        (true, ..) => Verdict::Send,
+        (true, _, Some(Known::Letter)) => Verdict::Send,
+        (true, true, None) => Verdict::Stays("stays: the query's next poll sends its row, if that can go now"),
+        (true, false, None) if unread => Verdict::Stays(
+            "stays: its row was too large to be read, and whether a poll has sent it since nobody can tell; `errors skip` closes the letter",
+        ),
+        (true, false, None) => Verdict::Send,
         (false, false, _) => Verdict::Stays(
-            "its row was changed since, and whether the query's cursor has shown that nobody can tell; `errors skip` closes the letter",
+            "stays: its row was changed since, and whether the query's cursor has shown that nobody can tell; `errors skip` closes the letter",
         ),
     }
 }
 
 /// Reads how far a query's cursor is. Blocks the thread.
-fn next_poll(shared: &Shared, owner: &Owner, object: &Object, plan: &Plan) -> Result<Option<NextPoll>> {
+fn next_poll(shared: &Shared, owner: &Owner, object: &Object, plan: &Plan) -> Result<Option<LookingBack>> {
     let Some(cursor) = object.polling.mode.cursor().filter(|_| object.query.is_some()) else { return Ok(None) };
-    let mut stored = shared.read_offsets(owner.partition)?.offsets;
-    let own = stored.remove(&object.key).and_then(|json| Watermark::from_json(&json).ok());
-    let buckets = stored.into_iter().filter_map(|(key, json)| {
-        let (of, stream, number) = kafka::bucket_of(&key)?;
-        (of == object.key).then_some((stream, number, json))
-    });
+    let stored = shared.read_offsets(owner.partition)?.offsets;
+    let own = stored.get(&object.key).and_then(|json| Watermark::from_json(json).ok());
     let texts = texts(cursor, &plan.description);
     let delivered = match own {
         Some(own) if own.reading == object.reading() && own.table == object.table.oid => {
-            Delivered::restore(&own.position, buckets, texts)?
+            Delivered::restore(&own.position, kafka::buckets(&stored, &object.key).into_iter(), texts)?
         }
         // One that is read otherwise than before begins anew.
         _ => Delivered::default(),
     };
     let name = object.name.to_string();
-    let back = LookingBack::new(delivered, &object.polling, cursor, &plan.description, None, name);
-    Ok(Some(NextPoll {
-        conditions: back.conditions(cursor, &plan.description),
-        leading: query_cursor(cursor, &plan.description).leading(),
-        back,
-    }))
+    let of_query = query_cursor(cursor, &plan.description);
+    Ok(Some(LookingBack::new(delivered, &object.polling, of_query, texts, None, name)))
 }
 
 /// Opens a transaction that reads the whole object: a table under its lock, or a query.
@@ -403,11 +374,12 @@ mod tests {
 
     #[test]
     fn a_querys_row_is_sent_only_if_no_poll_has_or_will() {
-        assert_eq!(verdict(true, true, Some(Known::Letter)), Verdict::Send);
-        assert_eq!(verdict(true, false, None), Verdict::Send, "no poll looks back so far");
-        assert!(matches!(verdict(true, true, None), Verdict::Stays(_)), "the next poll sends it");
-        assert!(matches!(verdict(false, false, None), Verdict::Stays(_)), "nobody can tell");
-        assert_eq!(verdict(true, true, Some(Known::Sent)), Verdict::Superseded);
-        assert_eq!(verdict(false, true, None), Verdict::Superseded);
+        assert_eq!(verdict(true, true, Some(Known::Letter), false), Verdict::Send);
+        assert_eq!(verdict(true, false, None, false), Verdict::Send, "no poll looks back so far");
+        assert!(matches!(verdict(true, false, None, true), Verdict::Stays(_)), "one may have sent it since");
+        assert!(matches!(verdict(true, true, None, false), Verdict::Stays(_)), "the next poll sends it");
+        assert!(matches!(verdict(false, false, None, false), Verdict::Stays(_)), "nobody can tell");
+        assert_eq!(verdict(true, true, Some(Known::Sent), false), Verdict::Superseded);
+        assert_eq!(verdict(false, true, None, false), Verdict::Superseded);
     }
 }

@@ -46,6 +46,9 @@ impl Clock {
     }
 }
 
+/// How long a look at one table's cursor queues for its lock: the other tables wait meanwhile.
+const BRIEF_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms';";
+
 /// What [`highest`] asks for.
 #[derive(Clone, Debug)]
 pub struct Highest<'a> {
@@ -61,6 +64,14 @@ pub struct Highest<'a> {
     pub margin: Duration,
     /// What was answered before: the answer never falls.
     pub before: &'a Seen,
+}
+
+/// The server's clock.
+const CLOCK: &str = "pg_catalog.clock_timestamp()";
+
+/// What it shows in a time zone.
+fn clock_in(zone: &str) -> String {
+    format!("({CLOCK} AT TIME ZONE {})", escape_literal(zone))
 }
 
 /// One row: the clock, and the highest value of each cursor column, as text. The server compares, as it alone knows the
@@ -83,8 +94,8 @@ pub fn highest(ask: &Highest<'_>) -> String {
         )
     };
     let clock = match (ask.clock, ask.zone) {
-        (Clock::Zoned, _) => "pg_catalog.clock_timestamp()".to_owned(),
-        (Clock::Local, Some(zone)) => format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})", escape_literal(zone)),
+        (Clock::Zoned, _) => CLOCK.to_owned(),
+        (Clock::Local, Some(zone)) => clock_in(zone),
         _ => "NULL::pg_catalog.timestamp".to_owned(),
     };
     let below = match ask.clock {
@@ -93,7 +104,7 @@ pub fn highest(ask: &Highest<'_>) -> String {
         Clock::None => "",
     };
     format!(
-        "BEGIN READ ONLY; SET LOCAL lock_timeout = '200ms'; {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
+        "BEGIN READ ONLY; {BRIEF_LOCK_TIMEOUT} {PINNED} SELECT greatest({clock}{margin}{})::pg_catalog.text AS clock, \
          {} AS timestamp, {} AS incrementing; COMMIT",
         least(&ask.before.clock),
         top(ask.cursor.timestamp_sql(), below, &ask.before.highest.timestamp),
@@ -134,6 +145,11 @@ impl QueryCursor {
         });
         let incrementing = self.incrementing.as_ref().map(|column| format!("({column})::pg_catalog.text"));
         micros.into_iter().chain(incrementing).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many these are.
+    pub fn columns(&self) -> usize {
+        usize::from(self.timestamp.is_some()) + usize::from(self.incrementing.is_some())
     }
 
     fn by_id(&self, column: &str, floor: Option<&Key>) -> String {
@@ -183,11 +199,9 @@ pub fn query_conditions(cursor: &QueryCursor, first: Option<&Key>, second: Optio
 /// The server's clock in microseconds since 1970 as a cursor of this sort counts them; none: the server does not write it.
 pub fn clock_micros(clock: Clock, zone: Option<&str>) -> Option<String> {
     let now = match (clock, zone) {
-        (Clock::Zoned, _) => "pg_catalog.clock_timestamp()".to_owned(),
-        (Clock::Local, Some(zone)) => format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})", escape_literal(zone)),
-        (Clock::Date, Some(zone)) => {
-            format!("(pg_catalog.clock_timestamp() AT TIME ZONE {})::pg_catalog.date", escape_literal(zone))
-        }
+        (Clock::Zoned, _) => CLOCK.to_owned(),
+        (Clock::Local, Some(zone)) => clock_in(zone),
+        (Clock::Date, Some(zone)) => format!("{}::pg_catalog.date", clock_in(zone)),
         _ => return None,
     };
     Some(format!("SELECT (extract(epoch FROM {now}) * 1000000)::pg_catalog.int8 AS now"))

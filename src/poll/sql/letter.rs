@@ -117,7 +117,8 @@ mod tests {
             root_name: name.clone(),
             leaf: 7,
             leaf_name: name,
-            through_root: None,
+            through_root: false,
+            constraint: None,
             tree: false,
             lock: true,
         };
